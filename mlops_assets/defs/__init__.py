@@ -1,0 +1,1 @@
+"""The models of this deployment: one folder each, with defs.yaml, sql/ and perhaps train.py."""

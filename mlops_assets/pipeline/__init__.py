@@ -1,0 +1,1 @@
+"""What a declared model becomes: one module per stage of its life, assembled by `build`."""

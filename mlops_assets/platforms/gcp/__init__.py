@@ -1,0 +1,73 @@
+"""Google Cloud: Cloud Storage, BigQuery, Vertex AI. Adapters and their settings are read when first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops_assets.platforms.health import Checks
+from mlops_assets.platforms.ports import (
+    Adapters,
+    Endpoint,
+    ModelRegistry,
+    ObjectStore,
+    Platform,
+    Trainer,
+    Warehouse,
+)
+
+if TYPE_CHECKING:
+    from mlops_assets.settings import Settings
+
+
+def build_platform(settings: Settings) -> Platform:
+    """The platform below `MLOPS_GCP_ROOT`; what it keeps on this machine lies in `settings.root`."""
+    return Platform(settings, Adapters(_store, _warehouse, _trainer, _registry, _endpoint, checks=_checks))
+
+
+def _store(settings: Settings) -> ObjectStore:
+    from mlops_assets.platforms.gcp.object_store import CloudStorageObjectStore
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+
+    return CloudStorageObjectStore(settings, current_gcp_settings())
+
+
+def _warehouse(settings: Settings) -> Warehouse:
+    from mlops_assets.platforms.embedded import EmbeddedEngine
+    from mlops_assets.platforms.gcp.bigquery import BigQuery
+    from mlops_assets.platforms.gcp.bigquery_settings import current_bigquery_settings
+    from mlops_assets.platforms.gcp.bigquery_staging import Staging
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+    from mlops_assets.platforms.gcp.warehouse import BigQueryWarehouse
+
+    bigquery = BigQuery(current_gcp_settings(), current_bigquery_settings())
+    return BigQueryWarehouse(bigquery, Staging(_store(settings)), EmbeddedEngine.of(settings))
+
+
+def _trainer(_settings: Settings, store: ObjectStore) -> Trainer:
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+    from mlops_assets.platforms.gcp.trainer import VertexTrainer
+    from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
+
+    return VertexTrainer(store, current_gcp_settings(), current_vertex_settings())
+
+
+def _registry(settings: Settings, store: ObjectStore) -> ModelRegistry:
+    from mlops_assets.platforms.gcp.registry import VertexRegistry
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+    from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
+
+    return VertexRegistry(settings, current_gcp_settings(), current_vertex_settings(), store)
+
+
+def _endpoint(settings: Settings, store: ObjectStore) -> Endpoint:
+    from mlops_assets.platforms.gcp.endpoint import VertexEndpoint
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+    from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
+
+    return VertexEndpoint(settings, store, current_gcp_settings(), current_vertex_settings())
+
+
+def _checks(platform: Platform) -> Checks:
+    from mlops_assets.platforms.gcp.health import checks
+
+    return checks(platform)

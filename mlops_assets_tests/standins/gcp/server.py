@@ -1,0 +1,148 @@
+"""Starts and stops the stand-in: one HTTP server on a free port of 127.0.0.1 for every API."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from mlops_assets_tests.standins.gcp.batch import Batch
+from mlops_assets_tests.standins.gcp.bigquery import BigQuery
+from mlops_assets_tests.standins.gcp.faults import Faults
+from mlops_assets_tests.standins.gcp.identity import ServiceAccount
+from mlops_assets_tests.standins.gcp.storage import Storage
+from mlops_assets_tests.standins.gcp.vertex import IMAGE, Vertex
+from mlops_assets_tests.standins.gcp.web import Api
+
+PROJECT = "mlops-project"
+LOCATION = "europe-west4"
+BUCKET = "mlops-assets"
+
+
+class _Handler(WSGIRequestHandler):
+    # Header and body are written apart; waiting for the first one's receipt would cost 40 ms a call.
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Keep quiet."""
+
+
+class GcpServer:
+    """Cloud Storage, BigQuery, Vertex AI with its jobs' log, a service account's tokens; all start empty.
+
+    Attributes:
+        endpoint: `http://127.0.0.1:<port>`.
+        api: every route; more can be added.
+        faults: what is to go wrong, and how often each method was called.
+        storage: what Cloud Storage holds.
+        bigquery: what BigQuery holds, and its jobs.
+        vertex: Vertex AI.
+        account: the service account that clients log in as.
+        folder: everything the stand-in keeps lies below it.
+
+    >>> with GcpServer() as gcp:  # doctest: +SKIP
+    ...     gcp.storage_client().create_bucket("b")
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+
+    def start(self) -> Self:
+        """Serve until `stop`."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.folder = Path(tempfile.mkdtemp(prefix="mlops-gcp-"))
+        self.storage = Storage(self.folder / "objects")
+        self.bigquery = BigQuery(self.folder / "tables", self.storage.objects, PROJECT, LOCATION)
+        self.api = Api([*self.storage.routes(), *self.bigquery.routes()])
+        self.faults = Faults(self.api)
+        self.api.add(Batch(self.faults).routes())
+        self._server = make_server(
+            "127.0.0.1", self._port, self.faults, threaded=True, request_handler=_Handler
+        )
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self.account = ServiceAccount(self.folder / "service-account.json", PROJECT, self.endpoint)
+        self.api.admitted = self.account.admitted
+        self.api.add(self.account.routes())
+        self.vertex = Vertex(self.folder / "vertex", self.storage_client, self._inside())
+        self.api.mount(self.vertex)
+        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the server; nothing is left behind."""
+        self.faults.clear()
+        self.vertex.close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self.bigquery.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What a Google client needs to talk to this server and to nothing else."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.endpoint,
+            "BIGQUERY_EMULATOR_HOST": self.endpoint,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(self.account.file),
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
+
+    def environment(self, bucket: str = BUCKET) -> dict[str, str]:
+        """Settings to export: the credentials, and what MLOPS_PLATFORM=gcp needs."""
+        return {
+            **self.credentials,
+            "MLOPS_PLATFORM": "gcp",
+            "MLOPS_GCP_ROOT": f"gs://{bucket}/mlops",
+            "MLOPS_GCP_PROJECT": PROJECT,
+            "MLOPS_GCP_LOCATION": LOCATION,
+            "MLOPS_VERTEX_ENDPOINT": self.endpoint,
+            "MLOPS_VERTEX_LOGGING_ENDPOINT": self.endpoint,
+            "MLOPS_VERTEX_IMAGE": IMAGE,
+            "MLOPS_VERTEX_POLL_INTERVAL": "0.2",
+            "MLOPS_VERTEX_TRAFFIC_WAIT": "0",
+        }
+
+    def storage_client(self) -> Any:
+        """A client of this server's Cloud Storage, logged in with its service account."""
+        from google.cloud import storage
+        from google.oauth2.service_account import Credentials
+
+        return storage.Client(
+            project=PROJECT,
+            credentials=Credentials.from_service_account_file(
+                str(self.account.file), scopes=["https://www.googleapis.com/auth/cloud-platform"]
+            ),
+            client_options={"api_endpoint": self.endpoint},
+        )
+
+    def vertex_client(self, kind: Any) -> Any:
+        """A gapic client of this server's Vertex AI, such as JobServiceClient, logged in likewise."""
+        from google.oauth2.service_account import Credentials
+
+        return kind(
+            credentials=Credentials.from_service_account_file(str(self.account.file)),
+            transport="rest",
+            client_options={"api_endpoint": self.endpoint},
+        )
+
+    def _inside(self) -> dict[str, str]:
+        """Environment of a container."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+        inside = {**self.credentials, "MLOPS_SERVER_HOST": "127.0.0.1"}
+        return {**inside, "PATH": path, "HOME": "/tmp", "LANG": "C.UTF-8"}
