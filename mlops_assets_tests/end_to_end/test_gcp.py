@@ -16,14 +16,14 @@ from mlops_assets_tests.factories import csv_text, home_rows
 
 
 @pytest.fixture
-def exported(tmp_path: Path) -> Iterator[dict[str, str]]:
+def exported(tmp_path: Path) -> Iterator[dict[str, Any]]:
     credentials = "GOOGLE_APPLICATION_CREDENTIALS"
     with running(tmp_path, "gcp", file=credentials) as found:
         yield found.settings
 
 
 def test_a_file_is_registered_and_served_with_the_metrics_of_one_machine(
-    exported: dict[str, str], tmp_path: Path
+    exported: dict[str, Any], tmp_path: Path
 ) -> None:
     data = csv_text(home_rows(300))
     here, there = Deployment(tmp_path / "here"), Deployment(tmp_path / "there")
@@ -42,7 +42,7 @@ def test_a_file_is_registered_and_served_with_the_metrics_of_one_machine(
     assert (served["model"], served["version"], served["status"]) == ("homes", 1, "serving")
 
 
-def bucket_of(settings: dict[str, str]) -> tuple[Any, str]:
+def bucket_of(settings: dict[str, Any]) -> tuple[Any, str]:
     """The bucket of these settings, and the prefix in it."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client
@@ -54,7 +54,7 @@ def bucket_of(settings: dict[str, str]) -> tuple[Any, str]:
 
 
 def test_a_file_becomes_the_same_dataset_on_cloud_storage_and_bigquery_as_on_one_machine(
-    exported: dict[str, str], tmp_path: Path
+    exported: dict[str, Any], tmp_path: Path
 ) -> None:
     data = csv_text(home_rows(300)) + "x,2026-01-01,south,1,1,1\n"
     here, there = Deployment(tmp_path / "here"), Deployment(tmp_path / "there")
