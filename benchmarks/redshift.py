@@ -8,79 +8,22 @@ up, which favours none: their cost is linear in rows.
 from __future__ import annotations
 
 import json
-import os
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from benchmarks.aws_services import aws_platform, bucket, redshift_connection, services
+from benchmarks.clouds import bucket, redshift_connection, services
 from benchmarks.measure import peak_megabytes, timed, verdict
+from benchmarks.tables import COLUMNS, ROUNDS, ROWS, SHARE, frame, in_turn, load, manager, store
 
-ROWS = int(os.environ.get("BENCH_ROWS", "1_000_000"))
-COLUMNS = 10
-_SHARE = 50
-_ROUNDS = 3
 _SIZES = (1_000, 100_000, 1_000_000)
 _ROLE = "arn:aws:iam::123456789012:role/bench"
 _OURS, _WRANGLER = "table_io_manager", "awswrangler's copy"
 _SINGLES, _MANY = "redshift_connector's write_dataframe", "multi-row inserts of 500"
-
-
-def frame(rows: int) -> Any:
-    """A key and nine floats."""
-    import numpy as np
-    import pandas as pd
-
-    random = np.random.default_rng(0)
-    return pd.DataFrame(
-        {"id": np.arange(rows), **{f"x{at}": random.normal(size=rows) for at in range(COLUMNS - 1)}}
-    )
-
-
-def in_turn(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way; they take turns, after one round that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, work in ways.items():
-            started = time.perf_counter()
-            work()
-            if number:
-                found[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in found.items()}
-
-
-def store(io: dg.IOManager, rows: Any, times: int = 1) -> Callable[[], None]:
-    """Stores a frame that the asset `bench/rows_<number>` returns; the contexts are made before."""
-    contexts = [dg.build_output_context(asset_key=_key(len(rows))) for _ in range(times)]
-    return lambda: io.handle_output(contexts.pop(), rows)
-
-
-def load(io: dg.IOManager, size: int, annotation: Any) -> Callable[[], Any]:
-    """Loads it for an asset that is annotated so; its context is made before."""
-    context = dg.build_input_context(
-        name="rows",
-        asset_key=_key(size),
-        dagster_type=dg.DagsterType(lambda _, value: value is not None, name="Frame", typing_type=annotation),
-        upstream_output=dg.build_output_context(asset_key=_key(size)),
-    )
-    return lambda: io.load_input(context)
-
-
-def _key(size: int) -> dg.AssetKey:
-    return dg.AssetKey(["bench", f"rows_{size}"])
-
-
-def manager(folder: Path) -> dg.IOManager:
-    """The I/O manager on the product's own AWS platform."""
-    from mlops_assets.io_managers.tables import TableIOManager
-
-    return TableIOManager(aws_platform(folder))
 
 
 def loads(io: dg.IOManager, rows: Any) -> dict[str, float]:
@@ -93,7 +36,7 @@ def loads(io: dg.IOManager, rows: Any) -> dict[str, float]:
     for table in ("singles", "many"):
         cursor.execute(f"CREATE TABLE {table} ({kinds})")
     connection.commit()
-    part = rows.head(max(1, len(rows) // _SHARE))
+    part = rows.head(max(1, len(rows) // SHARE))
 
     def multi_row() -> None:
         for start in range(0, len(part), 500):
@@ -112,7 +55,7 @@ def loads(io: dg.IOManager, rows: Any) -> dict[str, float]:
             iam_role=_ROLE, mode="overwrite",
         )  # fmt: skip
 
-    found = in_turn({_OURS: store(io, rows, _ROUNDS + 1), _WRANGLER: wrangler}, _ROUNDS)
+    found = in_turn({_OURS: store(io, rows, ROUNDS + 1), _WRANGLER: wrangler}, ROUNDS)
     scale = len(rows) / len(part)
     slow = in_turn({_SINGLES: singles, _MANY: multi_row}, 1)
     connection.close()
@@ -134,7 +77,7 @@ def reads(io: dg.IOManager, sizes: tuple[int, ...]) -> dict[int, tuple[float, fl
             connection.rollback()
 
         ways = {_OURS: load(io, size, pd.DataFrame), "fetch": fetch}
-        times = in_turn(ways, 25 if size <= 1_000 else _ROUNDS)
+        times = in_turn(ways, 25 if size <= 1_000 else ROUNDS)
         found[size] = (times[_OURS], times["fetch"])
     connection.close()
     return found
@@ -172,7 +115,7 @@ def _pass_over(way: str, size: int) -> float:
 def run() -> list[str]:
     """Lines of the report."""
     sizes = tuple(size for size in _SIZES if size <= ROWS)
-    with services(), tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with services("aws"), tempfile.TemporaryDirectory(prefix="bench-") as folder:
         io, rows = manager(Path(folder)), frame(ROWS)
         loaded = loads(io, rows)
         for size in sizes:
@@ -187,7 +130,7 @@ def _loads_told(loaded: Mapping[str, float]) -> list[str]:
         f"## (g) Redshift: {ROWS:,} rows of {COLUMNS} columns",
         "",
         "The services are stand-ins in a process of their own: these are costs of the client, the protocol and",
-        f"PostgreSQL. {_SINGLES} and {_MANY} were measured on one in {_SHARE} rows.",
+        f"PostgreSQL. {_SINGLES} and {_MANY} were measured on one in {SHARE} rows.",
         "",
         "| load | s | ours is faster by | promised |",
         "| --- | --- | --- | --- |",

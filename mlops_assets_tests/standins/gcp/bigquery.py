@@ -13,12 +13,15 @@ from mlops_assets_tests.standins.gcp.bigquery_catalogue import Catalogue, quoted
 from mlops_assets_tests.standins.gcp.bigquery_jobs import Job, Jobs
 from mlops_assets_tests.standins.gcp.bigquery_transfers import Transfers
 from mlops_assets_tests.standins.gcp.objects import Objects
+from mlops_assets_tests.standins.gcp.uploads import Upload, Uploads
 from mlops_assets_tests.standins.gcp.web import ApiError, Route, json_body
 
 _PROJECT = "/bigquery/v2/projects/<project>"
 _DATASET = f"{_PROJECT}/datasets/<dataset>"
 _TABLE = f"{_DATASET}/tables/<table>"
 _JOB = f"{_PROJECT}/jobs/<job>"
+_UPLOADS = "/upload/bigquery/v2/projects/{owner}/jobs"
+_UPLOAD = _UPLOADS.format(owner="<owner>")
 _MOST_ROWS = 10_000
 
 
@@ -33,7 +36,9 @@ class BigQuery:
     def __init__(self, folder: Path, objects: Objects, project: str, location: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.catalogue = Catalogue(folder / "bigquery.duckdb", project, location)
-        self.jobs = Jobs(self.catalogue, Transfers(self.catalogue, objects))
+        self._transfers = Transfers(self.catalogue, objects)
+        self.jobs = Jobs(self.catalogue, self._transfers)
+        self._uploads = Uploads(_UPLOADS, objects.scratch, self._mine, self._uploaded)
 
     def close(self) -> None:
         """End it."""
@@ -53,7 +58,10 @@ class BigQuery:
             Route("bigquery.tables.patch", "PATCH", _TABLE, self._patch_table),
             Route("bigquery.tables.delete", "DELETE", _TABLE, self._delete_table),
             Route("bigquery.tabledata.list", "GET", f"{_TABLE}/data", self._rows),
+            Route("bigquery.tabledata.insertAll", "POST", f"{_TABLE}/insertAll", self._insert_rows),
             Route("bigquery.jobs.insert", "POST", f"{_PROJECT}/jobs", self._insert_job),
+            Route("bigquery.jobs.insert", "POST", _UPLOAD, self._uploads.insert),
+            Route("bigquery.jobs.insertChunk", "PUT", _UPLOAD, self._uploads.proceed),
             Route("bigquery.jobs.list", "GET", f"{_PROJECT}/jobs", self._list_jobs),
             Route("bigquery.jobs.get", "GET", _JOB, self._get_job),
             Route("bigquery.jobs.cancel", "POST", f"{_JOB}/cancel", self._cancel_job),
@@ -110,11 +118,21 @@ class BigQuery:
         found = self.catalogue.connect().execute(f"SELECT * FROM {quoted(dataset, table)}").fetchall()
         return _page(request, found, self.catalogue.fields(dataset, table))
 
+    def _insert_rows(self, request: Request, project: str, dataset: str, table: str) -> Mapping[str, Any]:
+        self._mine(project)
+        rows = [row["json"] for row in json_body(request)["rows"]]
+        errors = self._transfers.stream(dataset, table, rows)
+        answer = {"kind": "bigquery#tableDataInsertAllResponse"}
+        return {**answer, "insertErrors": errors} if errors else answer
+
     # --- jobs -----------------------------------------------------------------------------------------------
 
     def _insert_job(self, request: Request, project: str) -> Mapping[str, Any]:
         self._mine(project)
         return self.jobs.resource(self.jobs.insert(json_body(request)))
+
+    def _uploaded(self, upload: Upload) -> Mapping[str, Any]:
+        return self.jobs.resource(self.jobs.insert(upload.described, upload.path))
 
     def _list_jobs(self, _request: Request, project: str) -> Mapping[str, Any]:
         self._mine(project)

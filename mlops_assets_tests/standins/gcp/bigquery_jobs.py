@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
@@ -24,7 +25,11 @@ _LEAST_BILLED = 10 * _MIB
 
 @dataclass
 class Job:
-    """One job, and in the end its result."""
+    """One job, and in the end its result.
+
+    Attributes:
+        uploaded: the file that came with a load job; without one it names objects.
+    """
 
     id: str
     location: str
@@ -34,6 +39,7 @@ class Job:
     error: ApiError | None = None
     result: Result = field(default_factory=Result)
     thread: Thread | None = None
+    uploaded: Path | None = None
 
     @property
     def kind(self) -> str:
@@ -55,11 +61,12 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._lock = Lock()
 
-    def insert(self, asked: Mapping[str, Any]) -> Job:
+    def insert(self, asked: Mapping[str, Any], uploaded: Path | None = None) -> Job:
         """Start a job; its name was never used."""
         reference, configuration = asked.get("jobReference", {}), dict(asked["configuration"])
         location = reference.get("location") or self._catalogue.location
         job = Job(reference.get("jobId") or f"job_{uuid.uuid4().hex}", location, configuration)
+        job.uploaded = uploaded
         now = str(time.time_ns() // 1_000_000)
         job.statistics = {"creationTime": now, "startTime": now}
         if configuration.get("dryRun"):
@@ -114,6 +121,10 @@ class Jobs:
         try:
             if job.kind == "query":
                 self._query(job, job.configuration["query"])
+            elif job.uploaded is not None:
+                config = job.configuration["load"]
+                job.statistics["load"] = self._transfers.load(config, job.location, [job.uploaded])
+                job.uploaded.unlink()
             else:
                 work = getattr(self._transfers, job.kind)
                 job.statistics[job.kind] = work(job.configuration[job.kind], job.location)

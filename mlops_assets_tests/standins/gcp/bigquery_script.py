@@ -104,7 +104,7 @@ class Script:
         if word in _SCRIPTED:
             raise ApiError(501, "notImplemented", f"{word} is not served by the stand-in.")
         tree = self._parsed(text)
-        if isinstance(tree, exp.Create | exp.Drop | exp.Alter):
+        if isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.TruncateTable):
             if self._open:
                 raise ApiError(400, "invalidQuery", f"{word} is not supported in a transaction.")
             with self._catalogue.lock:
@@ -151,7 +151,12 @@ class Script:
 
     def _define(self, connection: DuckDBPyConnection, tree: exp.Expr) -> Result:
         if isinstance(tree, exp.Create):
-            return self._create(connection, tree)
+            made = self._create_schema if tree.kind == "SCHEMA" else self._create
+            return made(connection, tree)
+        if isinstance(tree, exp.TruncateTable):
+            self._names.bind(tree)
+            connection.execute(f"DELETE FROM {tree.expressions[0].sql('duckdb')}")
+            return Result(kind="TRUNCATE_TABLE")
         dataset, table = self._names.place(tree.this)
         if isinstance(tree, exp.Drop):
             if self._catalogue.kind(dataset, table) is not None:
@@ -169,6 +174,12 @@ class Script:
         del self._catalogue.dataset(dataset).tables[table]
         self._catalogue.add(dataset, name, said)
         return Result(kind="ALTER_TABLE")
+
+    def _create_schema(self, _connection: DuckDBPyConnection, tree: exp.Create) -> Result:
+        name = tree.this.db
+        if name not in self._catalogue.datasets or not tree.args.get("exists"):
+            self._catalogue.create_dataset({"datasetReference": {"datasetId": name}})
+        return Result(kind="CREATE_SCHEMA")
 
     def _create(self, connection: DuckDBPyConnection, tree: exp.Create) -> Result:
         if tree.kind not in ("TABLE", "VIEW") or not isinstance(tree.expression, exp.Query):

@@ -1,9 +1,10 @@
-"""What load and extract jobs move between tables and the objects of the Cloud Storage stand-in."""
+"""What load and extract jobs and insertAll move between tables, files and the Cloud Storage stand-in."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ class Transfers:
     def __init__(self, catalogue: Catalogue, objects: Objects) -> None:
         self._catalogue, self._objects = catalogue, objects
 
-    def load(self, config: Mapping[str, Any], location: str) -> dict[str, Any]:
-        """Load objects into a table; what the job's statistics say of it."""
+    def load(self, config: Mapping[str, Any], location: str, uploaded: Sequence[Path] = ()) -> dict[str, Any]:
+        """Load files that were uploaded, or objects, into a table; what the job's statistics say of it."""
         kind = config.get("sourceFormat", "CSV")
         if kind not in _READERS:
             raise ApiError(501, "notImplemented", f"Loading {kind} is not served by the stand-in.")
-        files = [path for uri in config["sourceUris"] for path in self._found(uri)]
+        files = uploaded or [path for uri in config["sourceUris"] for path in self._found(uri)]
         listed = "[" + ", ".join(f"'{path}'" for path in files) + "]"
         source = _READERS[kind].format(files=listed)
         fields = config.get("schema", {}).get("fields")
@@ -56,6 +57,36 @@ class Transfers:
         size = sum(path.stat().st_size for path in files)
         counted = {"inputFiles": len(files), "inputFileBytes": size, "outputRows": rows, "badRecords": 0}
         return {name: str(value) for name, value in counted.items()}
+
+    def stream(self, dataset: str, table: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Append rows of JSON to a table that is there; the errors, for each of which nothing is appended."""
+        self._catalogue.said(dataset, table)
+        fields = self._catalogue.fields(dataset, table)
+        known = {item["name"] for item in fields}
+        errors = [
+            {
+                "index": at,
+                "errors": [{"reason": "invalid", "location": name, "message": f"no such field: {name}."}],
+            }
+            for at, row in enumerate(rows)
+            for name in row.keys() - known
+        ]
+        if errors:
+            return errors
+        path = self._objects.scratch()
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        columns = (
+            "{"
+            + ", ".join(f"{_text(item['name'])}: {_text(values.duckdb_type(item))}" for item in fields)
+            + "}"
+        )
+        source = f"read_json('{path}', format = 'newline_delimited', columns = {columns})"
+        with self._catalogue.lock:
+            self._catalogue.connect().execute(
+                f"INSERT INTO {quoted(dataset, table)} BY NAME SELECT * FROM {source}"
+            )
+        path.unlink()
+        return []
 
     def extract(self, config: Mapping[str, Any], location: str) -> dict[str, Any]:
         """Write a table as objects; rows in no order."""
@@ -131,3 +162,8 @@ class Transfers:
         if not found or page.token:
             raise ApiError(404, "notFound", f"Not found: Uris {uri}")
         return found
+
+
+def _text(value: str) -> str:
+    """A literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"

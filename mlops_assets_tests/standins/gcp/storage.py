@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 from werkzeug import Request, Response
 
 from mlops_assets_tests.standins.gcp.objects import Objects, Stored
-from mlops_assets_tests.standins.gcp.uploads import Uploads
+from mlops_assets_tests.standins.gcp.uploads import Upload, Uploads
 from mlops_assets_tests.standins.gcp.web import ApiError, Route, json_body
 
 _BUCKET = "/storage/v1/b/<bucket>"
 _OBJECT = f"{_BUCKET}/o/<name>"
-_UPLOAD = "/upload/storage/v1/b/<bucket>/o"
+_UPLOADS = "/upload/storage/v1/b/{owner}/o"
+_UPLOAD = _UPLOADS.format(owner="<owner>")
 _TARGET = "b/<to_bucket>/o/<to_name>"
 _MOST_SOURCES = 32
 _BLOCK = 1 << 20
@@ -34,7 +35,7 @@ class Storage:
     def __init__(self, folder: Path) -> None:
         self.objects = Objects(folder)
         self.rewritten_at_once = 1 << 30
-        self._uploads = Uploads(self.objects)
+        self._uploads = Uploads(_UPLOADS, self.objects.scratch, self.objects.bucket, self._uploaded)
 
     def routes(self) -> list[Route]:
         """Every method that is served."""
@@ -99,6 +100,11 @@ class Storage:
         if request.args.get("alt") == "media":
             return self._media(request, bucket, name)
         return self.objects.get(bucket, name, request.args).resource(request.host_url)
+
+    def _uploaded(self, upload: Upload) -> Mapping[str, Any]:
+        name = str(upload.described["name"])
+        stored = self.objects.put(upload.owner, name, upload.path, upload.described, upload.conditions)
+        return stored.resource(upload.host)
 
     def _patch(self, request: Request, bucket: str, name: str) -> Mapping[str, Any]:
         changed = json_body(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -212,3 +213,36 @@ def test_dagster_gcp(gcp: Gcp, client: Any) -> None:
     with BigQueryResource(project="mlops-project", location=LOCATION).get_client() as made:
         made.query("CREATE TABLE m.t AS SELECT 7 AS a").result()
         assert [tuple(row) for row in made.query_and_wait("SELECT a FROM m.t")] == [(7,)]
+
+
+def test_the_io_manager_of_dagster_gcp_pandas(gcp: Gcp, client: Any) -> None:
+    import dagster as dg
+    import pandas as pd
+    from dagster_gcp_pandas import BigQueryPandasIOManager
+
+    frame = pd.DataFrame({"a": [1, 2, None], "b": ["x", "y", "z"], "day": ["2026-01-01"] * 3})
+
+    @dg.asset(key=["own", "rows"])
+    def rows():
+        return frame
+
+    @dg.asset(ins={"rows": dg.AssetIn(key=["own", "rows"])})
+    def read(rows) -> None:
+        pd.testing.assert_frame_equal(rows.sort_values("b", ignore_index=True), frame)
+
+    # Without annotations, which Dagster could not resolve in here, both are frames of pandas by default.
+    manager = BigQueryPandasIOManager(project=client.project, location=LOCATION)
+    for _ in range(2):  # the second time in place of the first
+        assert dg.materialize([rows, read], resources={"io_manager": manager}).success
+
+
+def test_rows_of_a_file_and_rows_one_by_one(client: Any) -> None:
+    table = f"{client.project}.m.t"
+    config = LoadJobConfig(source_format="CSV", skip_leading_rows=1, schema=[SchemaField("a", "INT64")])
+    with pytest.raises(NotFound):
+        client.insert_rows_json(table, [{"a": 1}])
+    client.load_table_from_file(io.BytesIO(b"a\n1\n2\n"), table, job_config=config).result()
+    assert client.insert_rows_json(table, [{"a": 3}, {"a": None}]) == []
+    (error,) = client.insert_rows_json(table, [{"a": 4}, {"b": 5}])
+    assert (error["index"], error["errors"][0]["location"]) == (1, "b")
+    assert rows(client, "SELECT count(*), sum(a) FROM m.t") == [(4, 6)]

@@ -1,4 +1,4 @@
-"""S3 and Redshift for the benchmarks: the stand-ins in a process of their own, its settings in this one."""
+"""A cloud's services for the benchmarks: the stand-ins in a process of their own, their settings in this one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from typing import Any
 from unittest.mock import patch
 
 from mlops_assets.platforms.ports import Platform
+from mlops_assets_tests.standins.__main__ import SERVING
+
+CLOUDS = {"aws": "S3", "gcp": "Cloud Storage"}
+"""Name -> its object store."""
 
 
 @contextmanager
-def services() -> Iterator[None]:
+def services(cloud: str) -> Iterator[None]:
     """The stand-ins, and their exports in the environment of this process; all of it ends with the block."""
-    command = [sys.executable, "-m", "mlops_assets_tests.standins"]
+    command = [sys.executable, "-m", "mlops_assets_tests.standins", cloud]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             found: dict[str, str] = {}
-            while "SSL_CERT_FILE" not in found:  # the last that is printed
-                name, _, value = shlex.split(process.stdout.readline())[1].partition("=")
+            while (line := process.stdout.readline().strip()) != SERVING:
+                name, _, value = shlex.split(line)[1].partition("=")
                 found[name] = value
             with patch.dict(os.environ, found):
                 yield
@@ -33,12 +37,18 @@ def services() -> Iterator[None]:
             process.send_signal(signal.SIGTERM)
 
 
-def aws_platform(folder: Path) -> Platform:
+def cloud_platform(folder: Path) -> Platform:
     """The product's own platform on these services."""
-    from mlops_assets.platforms.aws import build_platform
+    from mlops_assets.platforms.binding import build_platform
     from mlops_assets.settings import Settings
 
-    return build_platform(Settings(root=folder, platform="aws"))
+    return build_platform(Settings(root=folder))
+
+
+def bucket() -> str:
+    """The bucket that everything is in."""
+    root = os.environ[f"MLOPS_{os.environ['MLOPS_PLATFORM'].upper()}_ROOT"]
+    return root.partition("://")[2].partition("/")[0]
 
 
 def redshift_connection() -> Any:
@@ -53,8 +63,3 @@ def redshift_connection() -> Any:
         password=os.environ["MLOPS_REDSHIFT_PASSWORD"],
         sslmode="verify-full",
     )
-
-
-def bucket() -> str:
-    """The bucket that everything is in."""
-    return os.environ["MLOPS_AWS_ROOT"].removeprefix("s3://").split("/")[0]
