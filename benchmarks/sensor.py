@@ -102,9 +102,8 @@ def run() -> list[str]:
     lines = [
         "## (e) A tick of the landing sensor",
         "",
-        "All objects are known to the sensor, the instance is on SQLite. The names in a folder are remembered",
-        "until it changes; then it is read as a whole, for want of a listing that begins at a name, so new",
-        "objects in a flat folder of very many cost more per tick.",
+        "All objects are known to the sensor, the instance is on SQLite. The names in a folder are remembered,",
+        "and the kernel tells which ones are new; where it does not, a folder that changed is read as a whole.",
         "",
         f"| layout | a tick with | {FEW:,} known | {MANY:,} known | ratio (promised: at most 1.5) |",
         "| --- | --- | --- | --- | --- |",
