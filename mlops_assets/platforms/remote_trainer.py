@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.artifacts.uri import check_key
-from mlops_assets.errors import ArtifactError, JobFailedError
+from mlops_assets.errors import ArtifactError, JobFailedError, StorageError
 from mlops_assets.pipes.remote_jobs import JobEnd
 from mlops_assets.platforms.ports import JobRequest, JobResult, ObjectStore
 from mlops_assets.platforms.repetition import repeated
@@ -159,8 +159,10 @@ class RemoteTrainer(ABC):
             result = self._store.read(job.left.join("result.json"))
             self._store.write(self._record(request), result)
             self._store.publish(job.left.join("output"), request.output)
-        except ArtifactError:
+        except (ArtifactError, StorageError) as error:  # the other one, done, removes what is being read here
             if self._store.published(request.output) is None:
+                if isinstance(error, StorageError):
+                    raise
                 raise JobFailedError(
                     "The job completed without a result.", where=job.console, mend="Run it again."
                 ) from None

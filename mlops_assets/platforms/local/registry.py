@@ -79,6 +79,7 @@ class MlflowRegistry(ModelRegistry):
         storage may be migrating in the main thread at that moment.
         """
         if self._opened is None and self._warming is None:
+            _import_mappers()
             self._warming = threading.Thread(target=_import_mlflow, name="mlflow-warm")
             self._warming.start()
 
@@ -88,6 +89,7 @@ class MlflowRegistry(ModelRegistry):
 
         The body must run no migration of Dagster's: alembic keeps the one under way in globals.
         """
+        _import_mappers()
         thread = threading.Thread(target=self._open_ahead, name="mlflow-open")
         thread.start()
         try:
@@ -240,6 +242,8 @@ class MlflowRegistry(ModelRegistry):
         """MLflow's client; the first call imports MLflow and makes its file, which takes seconds."""
         with self._opening:
             if self._opened is None:
+                if self._warming is not None:
+                    self._warming.join()  # two threads that import one package can each find it half imported
                 _quiet()
                 from mlflow import MlflowClient
 
@@ -276,6 +280,15 @@ def _quiet() -> None:
     for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+def _import_mappers() -> None:
+    """Import what of SQLAlchemy MLflow uses and Dagster does not, before a thread imports MLflow.
+
+    While this package is being imported, SQLAlchemy's other half calls into it: whatever Dagster's storage asks
+    in another thread at that moment can fail.
+    """
+    import sqlalchemy.orm  # noqa: F401
 
 
 def _import_mlflow() -> None:

@@ -275,6 +275,34 @@ def test_warming_imports_mlflow_in_the_background_and_makes_nothing(tmp_path: Pa
     assert not (root / "mlflow.db").exists()
 
 
+IMPORTS = """
+import sys, threading
+from mlops_assets.platforms.local import build_platform
+from mlops_assets.settings import Settings
+registry = build_platform(Settings(root=sys.argv[1])).registry
+seen = []
+class Watch:
+    def find_spec(name, path, target=None):
+        seen.append((name, threading.current_thread().name))
+sys.meta_path.insert(0, Watch)
+registry.warm()
+with registry.opening():
+    pass
+mappers = {thread for name, thread in seen if name.startswith("sqlalchemy.orm")}
+order = [thread for name, thread in seen if name.split(".")[0] in ("mlflow", "sqlalchemy", "alembic")]
+threads = [thread for at, thread in enumerate(order) if at == 0 or order[at - 1] != thread]
+print(mappers, threads)
+"""
+
+
+def test_no_two_threads_import_the_same_packages_at_once(tmp_path: Path) -> None:
+    """Half imported, SQLAlchemy's mappers answer what Dagster's storage asks with an AttributeError."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "{'MainThread'} ['MainThread', 'mlflow-warm', 'mlflow-open']"
+
+
 def test_a_registry_that_was_warmed_registers(tmp_path: Path) -> None:
     platform = build_platform(Settings(root=tmp_path / "mlops"))
     platform.registry.warm()
