@@ -33,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert self.path == os.environ["AIP_PREDICT_ROUTE"]
-        self.answer({"predictions": [float(os.environ["FACTOR"]) * x for x in asked["instances"]]})
+        numbers = [sum(x[1:]) if isinstance(x, list) else x for x in asked["instances"]]
+        self.answer({"predictions": [float(os.environ["FACTOR"]) * x for x in numbers]})
 HTTPServer(("127.0.0.1", int(os.environ["AIP_HTTP_PORT"])), Handler).serve_forever()
 """
 
@@ -181,7 +182,9 @@ def test_the_sdk_runs_a_job(gcp: Gcp, sdk: Any) -> None:
     assert [item.name for item in sdk.CustomJob.list(filter=f'display_name="{gcp.bucket}"')] == [job.name]
 
 
-def test_the_sdk_registers_versions_and_serves_them_by_a_split(gcp: Gcp, sdk: Any) -> None:
+def test_the_sdk_registers_versions_and_serves_them_by_a_split_and_in_batches(
+    gcp: Gcp, sdk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def upload(factor: int, **options: Any) -> Any:
         return sdk.Model.upload(
             display_name="m",
@@ -218,5 +221,24 @@ def test_the_sdk_registers_versions_and_serves_them_by_a_split(gcp: Gcp, sdk: An
     assert json.loads(raw.data)["predictions"][0] in (1.0, 2.0)
     endpoint.undeploy_all()
     endpoint.delete()
+
+    monkeypatch.setattr(sdk.jobs, "_JOB_WAIT_TIME", 0.2)
+    bucket = gcp.server.storage_client().bucket(gcp.bucket)
+    bucket.blob("rows.csv").upload_from_string('name,a,b\n"x",1,2\n"y",3,4\n')
+    batch = sdk.Model(f"{first.resource_name}@2").batch_predict(
+        job_display_name="b",
+        instances_format="csv",
+        gcs_source=f"gs://{gcp.bucket}/rows.csv",
+        gcs_destination_prefix=f"gs://{gcp.bucket}/out",
+        machine_type="n1-standard-2",
+    )
+    lines = [
+        json.loads(line)
+        for blob in batch.iter_outputs()
+        if "errors" not in blob.name
+        for line in blob.download_as_text().splitlines()
+    ]
+    assert {line["instance"][0]: line["prediction"] for line in lines} == {"x": 6.0, "y": 14.0}
+    assert (batch.completion_stats.successful_count, batch.completion_stats.failed_count) == (2, 0)
     first.delete()
     assert gcp.server.vertex.endpoints.containers == {}
