@@ -13,5 +13,6 @@ loaded and extracted by `bigquery_transfers`, values written by `bigquery_values
 
 Vertex AI: `vertex` says which area serves which operation of those that `vertex_routes` takes from the SDK's
 own tables. `vertex_jobs` are jobs, run by `vertex_execution` in a `vertex_container`; `vertex_batch` are
-batch predictions, made by the containers (`vertex_serving`) that `vertex_endpoints` deploys too.
+batch predictions, made by the containers (`vertex_serving`) that `vertex_endpoints` deploys too;
+`vertex_metadata` is ML Metadata, and with it Experiments.
 """

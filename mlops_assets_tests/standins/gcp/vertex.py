@@ -20,6 +20,7 @@ from mlops_assets_tests.standins.gcp.vertex_endpoints import Endpoints
 from mlops_assets_tests.standins.gcp.vertex_errors import RpcError
 from mlops_assets_tests.standins.gcp.vertex_execution import Execution
 from mlops_assets_tests.standins.gcp.vertex_jobs import CustomJobs
+from mlops_assets_tests.standins.gcp.vertex_metadata import Metadata
 from mlops_assets_tests.standins.gcp.vertex_models import Models
 from mlops_assets_tests.standins.gcp.vertex_operations import Operations
 from mlops_assets_tests.standins.gcp.vertex_resources import Resources
@@ -58,7 +59,15 @@ class Vertex:
             self.resources, self.models, self.logs, storage, environment, _pulled, folder / "batch"
         )
         self.batches = BatchPredictionJobs(self.resources, self.operations, self.models, predicting)
-        self._areas = (self.operations, self.jobs, self.batches, self.models, self.endpoints)
+        self.metadata = Metadata(self.resources, self.operations)
+        self._areas = (
+            self.operations,
+            self.jobs,
+            self.batches,
+            self.models,
+            self.endpoints,
+            self.metadata,
+        )
 
     def name(self, method: str, path: str) -> str | None:
         """`aiplatform.<operation>` or `logging.entries.list`; None for what is neither's."""
