@@ -71,6 +71,8 @@ class VertexBatchScorer:
 
         for uri in (data, out):
             format_of(Path(uri.name))
+        if data == out:
+            raise DataError("The output is the data itself.", where=str(out), mend="Name another object.")
         info = self._store.head(data)
         if info is None:
             raise ArtifactError("There is no such object.", where=str(data), mend="Name another one.")
@@ -89,14 +91,14 @@ class VertexBatchScorer:
             identity = digest_of([str(data), info.version, dict(version.files)])[:16]
             left = self._store.root.join("staging", "scoring", identity)
             job = self._over(self._request(version, left), instances, left)
-            try:
-                predictions = read_predictions(self._fetched(job, Path(scratch)), signature, rows)
-                if state_of(job) != "SUCCEEDED" or predictions is None:
-                    raise self._failure(job)
-                write_scored(rows_file, signature, predictions, scored)
-                self._store.upload(scored, out)
-            finally:
-                self._store.delete(left)
+            predictions = read_predictions(self._fetched(job, Path(scratch)), signature, rows)
+            if state_of(job) != "SUCCEEDED" or predictions is None:
+                failure = self._failure(job)
+                self._store.delete(left)  # the next try is another job, also where this one "succeeded"
+                raise failure
+            write_scored(rows_file, signature, predictions, scored)
+            self._store.upload(scored, out)
+            self._store.delete(left)
 
     def _request(self, version: ModelVersion, left: ArtifactUri) -> dict[str, Any]:
         """A BatchPredictionJob, as a dictionary; what it reads and leaves lies below `left`."""

@@ -13,10 +13,12 @@ from google.cloud import aiplatform_v1 as v1
 from mlops_assets.errors import JobFailedError, SignatureError
 from mlops_assets.pipes.vertex_jobs import VertexJobs
 from mlops_assets.platforms.gcp import batch as batch_module
+from mlops_assets.platforms.gcp.batch_rows import read_predictions
 from mlops_assets.platforms.ports import Platform
+from mlops_assets.runtime.model import LoadedModel
 from mlops_assets_tests.platforms.contracts.batch import BatchContract, offline, scorer
 from mlops_assets_tests.platforms.gcp.test_endpoint import on_gcp
-from mlops_assets_tests.runtime.models import ROWS
+from mlops_assets_tests.runtime.models import ROWS, homes_model, sizes_model
 from mlops_assets_tests.served import Deployable, deployable
 from mlops_assets_tests.standins.faults import Fault
 from mlops_assets_tests.standins.gcp.fixtures import Gcp
@@ -104,6 +106,28 @@ def test_rows_that_the_server_refuses_fail_with_its_words_and_the_next_try_is_an
     assert [job.labels["dagster-attempt"] for job in jobs(gcp)] == ["2", "1"]
 
 
+@pytest.mark.parametrize("make", [homes_model, sizes_model])
+def test_predictions_come_back_as_the_model_gives_them_and_each_row_has_one(
+    make: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> None:
+    model = LoadedModel.load(tmp_path / "model", files=make(tmp_path / "model"))
+    answers = model.predict_records(ROWS)
+    lines = [json.dumps({"key": str(row), "prediction": found}) for row, found in enumerate(answers)]
+
+    def read(*texts: list[str]) -> Any:
+        files = [tmp_path / str(number) for number in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_text("".join(f"{line}\n" for line in text))
+        return read_predictions(files, model.signature, len(ROWS))
+
+    table = read([lines[2], lines[0]], [], [lines[1]])
+    assert table.schema == model.answer_schema
+    assert table.to_pylist() == answers
+    assert read(lines[:2]) is None
+    assert read([*lines[:2], lines[0]]) is None
+    assert read() is None
+
+
 def test_a_job_that_fails_says_why_in_the_services_words(platform: Platform) -> None:
     model = given(platform)
     scoring = scorer(platform)
@@ -130,4 +154,9 @@ def test_who_asks_again_finds_the_job_that_runs_and_an_interrupt_cancels_it(
             patched.setattr(VertexJobs, "wait", dying)
             score(platform, model)
     eventually(lambda: [job.state.name for job in jobs(gcp)] == ["JOB_STATE_CANCELLED"])
+    # An output that could not be written costs no other job either.
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="killed"):
+        patched.setattr(batch_module, "write_scored", killed)
+        score(platform, model)
     assert score(platform, model) == pytest.approx(offline(platform, model), rel=1e-9)
+    assert [job.state.name for job in jobs(gcp)] == ["JOB_STATE_SUCCEEDED", "JOB_STATE_CANCELLED"]
