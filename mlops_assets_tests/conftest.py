@@ -3,9 +3,9 @@
 import signal
 
 from mlops_assets_tests.standins.aws.fixtures import aws, aws_server
-from mlops_assets_tests.standins.gcp.fixtures import gcp, gcp_server
+from mlops_assets_tests.standins.gcp.fixtures import gcp, gcp_server, vertex_sdk
 
-__all__ = ["aws", "aws_server", "gcp", "gcp_server"]
+__all__ = ["aws", "aws_server", "gcp", "gcp_server", "vertex_sdk"]
 
 # A shell starts what it puts in the background with interrupts ignored, and children inherit that: tests that
 # interrupt would then wait for ever. What `make test` shows must not depend on how it was started.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     required=True,
-    help="Rows to score: CSV, Parquet or JSON lines; on AWS also s3://…, CSV or JSON lines.",
+    help="Rows to score: CSV, Parquet or JSON lines; also s3://… on AWS, gs://… on Google Cloud.",
 )
 @click.option(
     "--out",
     required=True,
-    help="File to write, in the format of its suffix; s3://… where the rows are there.",
+    help="File to write, in the format of its suffix; s3://… or gs://… where the rows are there.",
 )
 @click.option("--version", "number", type=click.IntRange(min=1), help="Default: the champion.")
 @json_option("model, version, rows, out and seconds as one object")

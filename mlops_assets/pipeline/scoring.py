@@ -31,8 +31,8 @@ def predict(
     Args:
         platform: whose registry and store to use.
         name: the model.
-        data: CSV, Parquet or JSON lines, by suffix; an object of the store, CSV or JSON lines, is scored by
-            the platform.
+        data: CSV, Parquet or JSON lines, by suffix; an object of the store is scored by the platform, which
+            may take fewer formats.
         out: the same; every column of `data`, then the predictions. An object where `data` is one.
         version: default: the champion.
         progress: called with the number of rows done.

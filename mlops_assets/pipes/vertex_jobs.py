@@ -1,4 +1,4 @@
-"""Vertex AI's custom jobs without Dagster: found by label, created once, waited for.
+"""Vertex AI's jobs without Dagster: found by label, created once, waited for.
 
 The service gives jobs their names, so a job carries what is asked of it as a label: whoever asks the same
 lists by that label before creating, and again where creating had no clear answer.
@@ -34,6 +34,30 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class JobKind:
+    """A kind of job.
+
+    Attributes:
+        noun: as the service's calls and messages have it.
+        collection: as names of resources have it.
+        page: as addresses of the console have it.
+    """
+
+    noun: str
+    collection: str
+    page: str
+
+    @property
+    def words(self) -> str:
+        """What people call one."""
+        return self.noun.replace("_", " ")
+
+
+CUSTOM = JobKind("custom_job", "customJobs", "training")
+BATCH = JobKind("batch_prediction_job", "batchPredictionJobs", "batch-predictions")
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One attempt at one request: what its job's labels say.
 
@@ -57,15 +81,16 @@ class Attempt:
 
 
 class VertexJobs:
-    """Custom jobs of one project and location.
+    """Jobs of one kind in one project and location.
 
     Args:
         client: gapic's JobServiceClient.
         parent: `projects/<project>/locations/<location>`.
+        kind: of the jobs.
     """
 
-    def __init__(self, client: Any, parent: str) -> None:
-        self._client, self._parent = client, parent
+    def __init__(self, client: Any, parent: str, kind: JobKind = CUSTOM) -> None:
+        self._client, self._parent, self._kind = client, parent, kind
 
     def find(self, request: str, usable: Callable[[Any], bool] = lambda _: True) -> tuple[Any, Attempt]:
         """The job of `request` that runs or succeeded, with its attempt; else None and the next attempt.
@@ -81,10 +106,10 @@ class VertexJobs:
             if not is_over(job) or (state_of(job) == "SUCCEEDED" and usable(job)):
                 return job, Attempt(request, _number(job))
         number = max(map(_number, jobs), default=0) + 1
-        if number > _MOST_ATTEMPTS:
+        if sum(state_of(job) != "SUCCEEDED" for job in jobs) >= _MOST_ATTEMPTS:
             raise JobFailedError(
                 f"The same request failed {_MOST_ATTEMPTS} times.",
-                where="Vertex AI custom jobs",
+                where=f"Vertex AI {self._kind.words}s",
                 mend="Look at the reason of the last one, and change the request.",
             )
         return None, Attempt(request, number)
@@ -97,7 +122,7 @@ class VertexJobs:
 
         Args:
             attempt: to make.
-            job: aiplatform's CustomJob; gets the attempt's labels.
+            job: aiplatform's message of the kind; gets the attempt's labels.
             bucket: for the claims.
             place: prefix of the attempt's keys.
         """
@@ -119,7 +144,7 @@ class VertexJobs:
         A look that is refused for a while or finds no network is tried again for ten minutes.
         """
         while True:
-            job = patiently(f"asking for {name}", lambda: self._client.get_custom_job(name=name))
+            job = patiently(f"asking for {name}", lambda: self._call("get_{}", name=name))
             look(job)
             if is_over(job):
                 return job
@@ -130,9 +155,9 @@ class VertexJobs:
         from google.api_core.exceptions import BadRequest, NotFound
 
         try:
-            self._client.cancel_custom_job(name=name)
+            self._call("cancel_{}", name=name)
         except (BadRequest, NotFound):  # FAILED_PRECONDITION travels as 400
-            job = self._client.get_custom_job(name=name)
+            job = self._call("get_{}", name=name)
             if not is_over(job):
                 raise
 
@@ -140,9 +165,10 @@ class VertexJobs:
         """Create; where it is not clear whether that worked, look before trying again."""
 
         def create() -> Any:
-            return self._of(attempt) or self._client.create_custom_job(parent=self._parent, custom_job=job)
+            made = {"parent": self._parent, self._kind.noun: job}
+            return self._of(attempt) or self._call("create_{}", **made)
 
-        return patiently("creating a custom job", create)
+        return patiently(f"creating a {self._kind.words}", create)
 
     def _of(self, attempt: Attempt) -> Any:
         found = [job for job in self._labelled(attempt.request) if _number(job) == attempt.number]
@@ -150,7 +176,11 @@ class VertexJobs:
 
     def _labelled(self, request: str) -> list[Any]:
         asked = {"parent": self._parent, "filter": f'labels.{REQUEST}="{request}"'}
-        return patiently("listing custom jobs", lambda: list(self._client.list_custom_jobs(request=asked)))
+        doing = f"listing {self._kind.words}s"
+        return patiently(doing, lambda: list(self._call("list_{}s", request=asked)))
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        return getattr(self._client, method.format(self._kind.noun))(**arguments)
 
 
 def patiently(doing: str, call: Callable[[], Any]) -> Any:
@@ -197,7 +227,8 @@ def end_of(job: Any) -> JobEnd:
     state, told = state_of(job), (job.error.message or "").strip()
     if state == "SUCCEEDED":
         return JobEnd("Completed")
-    limit = job.job_spec.scheduling.timeout
+    # Batch predictions have no limit of their own.
+    limit = job.job_spec.scheduling.timeout if hasattr(job, "job_spec") else None
     if state == "EXPIRED" or (state == "CANCELLED" and limit and seconds_of(job) >= limit.total_seconds()):
         seconds = f" of {limit.total_seconds():g} s" if limit else ""
         return JobEnd("TimedOut", f"It took longer than its timeout{seconds}.")
@@ -230,9 +261,10 @@ def machine_of(job: Any) -> str:
 
 def console_of(name: str) -> str:
     """Link to the page of a job by its resource name."""
-    _, project, _, location, _, number = name.split("/")
+    _, project, _, location, collection, number = name.split("/")
+    page = next(kind.page for kind in (CUSTOM, BATCH) if kind.collection == collection)
     return (
-        f"https://console.cloud.google.com/vertex-ai/locations/{location}/training/{number}?project={project}"
+        f"https://console.cloud.google.com/vertex-ai/locations/{location}/{page}/{number}?project={project}"
     )
 
 

@@ -366,7 +366,7 @@ class BatchScorer(Protocol):
     """Scores objects of the store where they lie, for platforms whose store is not this machine."""
 
     def score(self, version: ModelVersion, data: ArtifactUri, out: ArtifactUri) -> None:
-        """Score `data`, CSV or JSON lines, to `out` in the same format; `out` is there when it is complete.
+        """Score `data` to `out`, CSV or JSON lines at least; `out` is there when it is complete.
 
         DataError for formats that are not scored there, JobFailedError with what the server said.
         """

@@ -98,16 +98,10 @@ class LoadedModel:
     @property
     def answer_schema(self) -> pa.Schema:
         """Schema of what `predict` returns."""
-        fields = [pa.field("prediction", self._prediction_type)]
+        fields = [pa.field("prediction", prediction_type(self.signature))]
         if self.has_probabilities:
             fields += [pa.field(f"probability_{label}", pa.float64()) for label in self.signature.labels]
         return pa.schema(fields)
-
-    @property
-    def _prediction_type(self) -> pa.DataType:
-        if self.signature.task == "regression":
-            return pa.float64()
-        return pa.array(list(self.signature.target.classes or ())).type
 
     def _frame(self, table: pa.Table, first_row: int) -> pd.DataFrame:
         return model_frame(table, self.signature.features, first_row=first_row)
@@ -115,7 +109,7 @@ class LoadedModel:
     def answer(self, frame: pd.DataFrame) -> pa.Table:
         """What `predict` returns, for a frame that is cast already."""
         columns: list[pa.Array] = [
-            pa.array(_column(self.estimator.predict(frame)), type=self._prediction_type)
+            pa.array(_column(self.estimator.predict(frame)), type=prediction_type(self.signature))
         ]
         if self.has_probabilities:
             columns += [pa.array(column) for column in self._probabilities(frame).T]
@@ -132,6 +126,13 @@ class LoadedModel:
         for position, label in enumerate(known):
             aligned[:, classes.index(label)] = given[:, position]
         return aligned
+
+
+def prediction_type(signature: Signature) -> pa.DataType:
+    """Type of the column `prediction`: that of the classes, or float64."""
+    if signature.task == "regression":
+        return pa.float64()
+    return pa.array(list(signature.target.classes or ())).type
 
 
 def _column(values: Any) -> np.ndarray:

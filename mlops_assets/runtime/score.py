@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from mlops_assets.errors import DataError, SignatureError
 from mlops_assets.runtime.casting import select
 from mlops_assets.runtime.cells import cast_column
 from mlops_assets.runtime.model import LoadedModel
+from mlops_assets.runtime.signature import Signature
 from mlops_assets.runtime.tabular_files import Batch, format_of, open_writer, read_batches
 
 Progress = Callable[[int], None]
+BATCH_ROWS = 65_536
 
 
 def score(
@@ -29,7 +31,7 @@ def score(
     *,
     files: Mapping[str, str] | None = None,
     trusted_types: Sequence[str] = (),
-    batch_rows: int = 65_536,
+    batch_rows: int = BATCH_ROWS,
     progress: Progress | None = None,
 ) -> int:
     """Write the rows of `data` with their predictions beside them to `out`; returns the number of rows.
@@ -50,41 +52,71 @@ def score(
         DataError: for a file that cannot be read or written as its suffix says.
         SignatureError: naming file, row and column where `data` does not fit the model.
     """
-    kind, target = format_of(data), format_of(out)
+    target = format_of(out)
     if data.exists() and out.exists() and out.samefile(data):
         raise DataError("The output is the data itself.", where=str(out), mend="Name another file.")
     model = LoadedModel.load(model_folder, files=files, trusted_types=trusted_types)
     rows = 0
-    written = model.signature.csv
-    batches = read_batches(data, kind, batch_rows, typed=target != "jsonl", delimiter=written.delimiter)
-    missing = written.null_values if kind == "csv" else ()
+    batches = feature_batches(
+        data, model.signature, model.answer_schema.names, typed=target != "jsonl", batch_rows=batch_rows
+    )
     with _aside(out) as path, open_writer(path, target) as writer:
-        for batch in batches:
-            writer.write(batch, _answers(model, batch, rows, data, missing))
+        for batch, features in batches:
+            with _naming(data):
+                answers = model.predict(features)
+            writer.write(batch, answers)
             rows += batch.table.num_rows
             if progress is not None:
                 progress(rows)
     return rows
 
 
-def _answers(
-    model: LoadedModel, batch: Batch, first_row: int, data: Path, missing: Sequence[str]
-) -> pa.Table:
-    signature = model.signature
-    taken = set(batch.table.column_names).intersection(model.answer_schema.names)
-    if taken:
-        raise DataError(
-            f"It has a column {min(taken)!r} already.",
-            where=str(data),
-            mend="Rename it: predictions go there.",
-        )
+def feature_batches(
+    data: Path,
+    signature: Signature,
+    answers: Collection[str],
+    *,
+    typed: bool,
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[tuple[Batch, pa.Table]]:
+    """The file's rows, batch by batch, and beside them the model's features, cast as its signature says.
+
+    Args:
+        data: a file as `score` takes it.
+        signature: of the model.
+        answers: names of the columns that predictions go to; `data` may have none of them.
+        typed: as in `read_batches`.
+        batch_rows: rows per batch, at most.
+
+    Raises:
+        DataError, SignatureError: as `score`.
+    """
+    kind = format_of(data)
+    missing = signature.csv.null_values if kind == "csv" else ()
+    first_row = 0
+    for batch in read_batches(data, kind, batch_rows, typed=typed, delimiter=signature.csv.delimiter):
+        taken = set(batch.table.column_names).intersection(answers)
+        if taken:
+            raise DataError(
+                f"It has a column {min(taken)!r} already.",
+                where=str(data),
+                mend="Rename it: predictions go there.",
+            )
+        with _naming(data):
+            chosen = select(batch.table, signature)
+            columns = [
+                cast_column(_without(column, missing), feature, first_row)
+                for column, feature in zip(chosen.columns, signature.features, strict=True)
+            ]
+        yield batch, pa.table(columns, names=list(signature.names))
+        first_row += batch.table.num_rows
+
+
+@contextmanager
+def _naming(data: Path) -> Iterator[None]:
+    """Put the file's name before the place of a mistake."""
     try:
-        chosen = select(batch.table, signature)
-        columns = [
-            cast_column(_without(column, missing), feature, first_row)
-            for column, feature in zip(chosen.columns, signature.features, strict=True)
-        ]
-        return model.predict(pa.table(columns, names=list(signature.names)))
+        yield
     except SignatureError as error:
         where = f"{data}, {error.where}" if error.where else str(data)
         raise SignatureError(error.what, where=where, mend=error.mend) from None

@@ -22,7 +22,7 @@ def exported(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield found.settings
 
 
-def test_a_file_is_registered_and_served_with_the_metrics_of_one_machine(
+def test_a_file_is_registered_served_and_scored_as_on_one_machine(
     exported: dict[str, Any], tmp_path: Path
 ) -> None:
     data = csv_text(home_rows(300))
@@ -40,6 +40,14 @@ def test_a_file_is_registered_and_served_with_the_metrics_of_one_machine(
     assert (cloud.report["version"], cloud.report["serving"]) == (1, 1)
     (served,) = there.json("endpoints", **exported)
     assert (served["model"], served["version"], served["status"]) == ("homes", 1, "serving")
+    assert "lineage" not in cloud.stderr
+    (rows,) = (here.root / "store" / "datasets" / "homes").glob("*/test/data.parquet")
+    scored, root = tmp_path / "scored.csv", exported["MLOPS_GCP_ROOT"]
+    here.json("predict", "homes", "--data", str(rows), "--out", str(scored))
+    bucket.blob(f"{prefix}/in.parquet").upload_from_filename(str(rows))
+    asked = ("--data", f"{root}/in.parquet", "--out", f"{root}/scored.csv")
+    there.json("predict", "homes", *asked, **exported)
+    assert bucket.blob(f"{prefix}/scored.csv").download_as_bytes() == scored.read_bytes()
 
 
 def bucket_of(settings: dict[str, Any]) -> tuple[Any, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mlops_assets.platforms.health import Checks
 from mlops_assets.platforms.ports import (
     Adapters,
+    BatchScorer,
     Endpoint,
     ModelRegistry,
     ObjectStore,
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def build_platform(settings: Settings) -> Platform:
     """The platform below `MLOPS_GCP_ROOT`; what it keeps on this machine lies in `settings.root`."""
-    return Platform(settings, Adapters(_store, _warehouse, _trainer, _registry, _endpoint, checks=_checks))
+    adapters = Adapters(_store, _warehouse, _trainer, _registry, _endpoint, checks=_checks, batch=_batch)
+    return Platform(settings, adapters)
 
 
 def _store(settings: Settings) -> ObjectStore:
@@ -65,6 +67,14 @@ def _endpoint(settings: Settings, store: ObjectStore) -> Endpoint:
     from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
 
     return VertexEndpoint(settings, store, current_gcp_settings(), current_vertex_settings())
+
+
+def _batch(settings: Settings, store: ObjectStore) -> BatchScorer:
+    from mlops_assets.platforms.gcp.batch import VertexBatchScorer
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+    from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
+
+    return VertexBatchScorer(settings, store, current_gcp_settings(), current_vertex_settings())
 
 
 def _checks(platform: Platform) -> Checks:

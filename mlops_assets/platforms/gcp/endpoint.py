@@ -23,7 +23,7 @@ from mlops_assets.platforms.deployments import check_files, not_taken_over, stop
 from mlops_assets.platforms.endpoint_state import Served, States
 from mlops_assets.platforms.gcp.client import speaking
 from mlops_assets.platforms.gcp.hosted_endpoint import ROUTE, Deployed, HostedEndpoint, endpoint_id
-from mlops_assets.platforms.gcp.model_messages import model_message, serves
+from mlops_assets.platforms.gcp.model_messages import model_message
 from mlops_assets.platforms.gcp.model_versions import ModelVersions
 from mlops_assets.platforms.gcp.vertex_client import place_of
 from mlops_assets.platforms.model_locks import ModelLocks
@@ -220,12 +220,8 @@ class VertexEndpoint:
 
     def _model_of(self, model: str, served: Served) -> str:
         """The Model that serves: the registered version, else one made for it alone."""
-        registered = self._models.get(model, served.version)
-        if registered is not None and serves(registered, served.uri, served.files):
-            return self._models.name(model, served.version)
         message = model_message(self._settings, self._vertex, model=model, uri=served.uri, files=served.files)
-        resource_id = f"{self._models.id_of(model)}-{digest_of([self._settings.trusted_types, message])[:8]}"
-        return f"{self._models.ensure(resource_id, message)}@1"
+        return self._models.serving(model, served.version, message)
 
     def _config(self, version: ModelVersion) -> str:
         """What serves a version, by name: other files, machines or numbers are another."""

@@ -58,10 +58,12 @@ def model_message(
     }
 
 
-def serves(message: Any, uri: ArtifactUri, files: Mapping[str, str]) -> bool:
-    """Whether a Model of Vertex AI is that of this folder and these files."""
-    given = {item.name: item.value for item in message.container_spec.env}
-    return message.artifact_uri == uri and given.get(DIGEST_VARIABLE) == digest_of(dict(files))
+def serves(registered: Any, message: Mapping[str, Any]) -> bool:
+    """Whether a Model of Vertex AI has the folder, and the files, of a `model_message`."""
+    given = {item.name: item.value for item in registered.container_spec.env}
+    asked = {item["name"]: item["value"] for item in message["container_spec"]["env"]}
+    same_files = given.get(DIGEST_VARIABLE) == asked[DIGEST_VARIABLE]
+    return same_files and registered.artifact_uri == message["artifact_uri"]
 
 
 def evaluation_message(evaluation: Evaluation) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.artifacts.digest import digest_of
 from mlops_assets.errors import StorageError
 from mlops_assets.platforms.gcp.client import speaking
+from mlops_assets.platforms.gcp.model_messages import serves
 
 if TYPE_CHECKING:
     from mlops_assets.artifacts import ArtifactUri
@@ -62,6 +63,13 @@ class ModelVersions:
                 with suppress(AlreadyExists, Conflict):
                     self._client.upload_model(request=asked).result()
         return name
+
+    def serving(self, model: str, version: int, message: Mapping[str, Any]) -> str:
+        """The name of what serves a version: its own Model, else one of `message` made for it alone."""
+        registered = self.get(model, version)
+        if registered is not None and serves(registered, message):
+            return self.name(model, version)
+        return f"{self.ensure(f'{self.id_of(model)}-{digest_of(message)[:8]}', message)}@1"
 
     def get(self, model: str, version: int | str) -> Any:
         """A version by number or alias; None where there is none."""

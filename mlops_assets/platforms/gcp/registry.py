@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from mlops_assets.artifacts.decisions import sign
 from mlops_assets.artifacts.digest import canonical_json
 from mlops_assets.artifacts.values import Approval, now
 from mlops_assets.errors import ArtifactError
+from mlops_assets.platforms.gcp.lineage import Lineage
 from mlops_assets.platforms.gcp.model_messages import evaluation_message, model_message
 from mlops_assets.platforms.gcp.model_versions import ModelVersions, digest_in, label_of
 from mlops_assets.platforms.gcp.vertex_client import place_of
@@ -62,7 +63,9 @@ class VertexRegistry(ModelRegistry):
     ) -> None:
         super().__init__(store, settings.seal_key())
         self._settings, self._vertex = settings, vertex
-        self._versions_there = ModelVersions(place_of(gcp, vertex), store.root)
+        place = place_of(gcp, vertex)
+        self._versions_there = ModelVersions(place, store.root)
+        self._lineage = Lineage(place, self._versions_there, gcp)
         self._objects = RegistryObjects(store)
         self._locks = ModelLocks(settings.root / "locks", store, self._objects.lease)
 
@@ -156,6 +159,22 @@ class VertexRegistry(ModelRegistry):
     def lock(self, model: str) -> AbstractContextManager[None]:
         """Hold the model against every other writer; given back when its holder dies."""
         return self._locks.hold(model)
+
+    def register(
+        self,
+        candidate: Candidate,
+        evaluation: Evaluation,
+        decision: Decision | None,
+        *,
+        policy_digest: str,
+        approval: Literal["automatic", "manual"],
+    ) -> ModelVersion:
+        """Register what passed, and write its lineage; that of a version registered earlier is completed."""
+        version = super().register(
+            candidate, evaluation, decision, policy_digest=policy_digest, approval=approval
+        )
+        self._lineage.record(version, candidate, evaluation)
+        return version
 
     def _create(self, candidate: Candidate, evaluation: Evaluation, decision: Decision) -> int:
         model = candidate.model

@@ -12,5 +12,7 @@ tables are found by `bigquery_names` in `bigquery_catalogue`, partitions read by
 loaded and extracted by `bigquery_transfers`, values written by `bigquery_values`.
 
 Vertex AI: `vertex` says which area serves which operation of those that `vertex_routes` takes from the SDK's
-own tables.
+own tables. `vertex_jobs` are jobs, run by `vertex_execution` in a `vertex_container`; `vertex_batch` are
+batch predictions, made by the containers (`vertex_serving`) that `vertex_endpoints` deploys too;
+`vertex_metadata` is ML Metadata, and with it Experiments.
 """

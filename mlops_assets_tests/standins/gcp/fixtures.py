@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,3 +46,23 @@ def gcp(gcp_server: GcpServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gcp]
     gcp_server.faults.clear()
     for name in list(gcp_server.bigquery.catalogue.datasets):
         gcp_server.bigquery.catalogue.delete_dataset(name, contents=True)
+
+
+@pytest.fixture
+def vertex_sdk(gcp: Gcp) -> Iterator[Any]:
+    """The module `google.cloud.aiplatform`, the high-level SDK, pointed at the stand-in."""
+    from google.cloud import aiplatform
+    from google.oauth2.service_account import Credentials
+
+    from mlops_assets_tests.standins.gcp.server import LOCATION, PROJECT
+
+    aiplatform.init(
+        project=PROJECT,
+        location=LOCATION,
+        staging_bucket=f"gs://{gcp.bucket}",
+        credentials=Credentials.from_service_account_file(str(gcp.server.account.file)),
+        api_endpoint=gcp.server.endpoint,
+        api_transport="rest",
+    )
+    yield aiplatform
+    gcp.server.vertex.endpoints.close()

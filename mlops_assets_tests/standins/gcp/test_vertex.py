@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         assert self.path == os.environ["AIP_PREDICT_ROUTE"]
-        self.answer({"predictions": [float(os.environ["FACTOR"]) * x for x in asked["instances"]]})
+        numbers = [sum(x[1:]) if isinstance(x, list) else x for x in asked["instances"]]
+        self.answer({"predictions": [float(os.environ["FACTOR"]) * x for x in numbers]})
 HTTPServer(("127.0.0.1", int(os.environ["AIP_HTTP_PORT"])), Handler).serve_forever()
 """
 
@@ -149,28 +150,10 @@ def test_what_is_not_served_is_an_error_that_names_it(gcp: Gcp, jobs: Any) -> No
         jobs.get_custom_job(name=f"{PARENT}/customJobs/1")
 
 
-@pytest.fixture
-def sdk(gcp: Gcp) -> Iterator[Any]:
-    """The high-level SDK, pointed at the stand-in."""
-    from google.cloud import aiplatform
-    from google.oauth2.service_account import Credentials
-
-    aiplatform.init(
-        project=PROJECT,
-        location=LOCATION,
-        staging_bucket=f"gs://{gcp.bucket}",
-        credentials=Credentials.from_service_account_file(str(gcp.server.account.file)),
-        api_endpoint=gcp.server.endpoint,
-        api_transport="rest",
-    )
-    yield aiplatform
-    gcp.server.vertex.endpoints.close()
-
-
-def test_the_sdk_runs_a_job(gcp: Gcp, sdk: Any) -> None:
+def test_the_sdk_runs_a_job(gcp: Gcp, vertex_sdk: Any) -> None:
     container_spec = {"image_uri": IMAGE, "command": ["python", "-c", "print('hello')"]}
     pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1}
-    job = sdk.CustomJob(
+    job = vertex_sdk.CustomJob(
         display_name=gcp.bucket, worker_pool_specs=[{**pool, "container_spec": container_spec}]
     )
     job.submit()
@@ -178,12 +161,15 @@ def test_the_sdk_runs_a_job(gcp: Gcp, sdk: Any) -> None:
     while job.state.name not in ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED") and time.monotonic() < until:
         time.sleep(0.1)
     assert job.state.name == "JOB_STATE_SUCCEEDED"
-    assert [item.name for item in sdk.CustomJob.list(filter=f'display_name="{gcp.bucket}"')] == [job.name]
+    found = vertex_sdk.CustomJob.list(filter=f'display_name="{gcp.bucket}"')
+    assert [item.name for item in found] == [job.name]
 
 
-def test_the_sdk_registers_versions_and_serves_them_by_a_split(gcp: Gcp, sdk: Any) -> None:
+def test_the_sdk_registers_versions_and_serves_them_by_a_split_and_in_batches(
+    gcp: Gcp, vertex_sdk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def upload(factor: int, **options: Any) -> Any:
-        return sdk.Model.upload(
+        return vertex_sdk.Model.upload(
             display_name="m",
             serving_container_image_uri=IMAGE,
             serving_container_command=["python", "-c", SERVER],
@@ -197,17 +183,17 @@ def test_the_sdk_registers_versions_and_serves_them_by_a_split(gcp: Gcp, sdk: An
     first = upload(1, version_aliases=["champion"])
     second = upload(2, parent_model=first.resource_name, is_default_version=False, version_aliases=["next"])
     assert (first.version_id, second.version_id) == ("1", "2")
-    registry = sdk.models.ModelRegistry(first.resource_name)
+    registry = vertex_sdk.models.ModelRegistry(first.resource_name)
     registry.add_version_aliases(["champion"], "2")
     versions = {item.version_id: set(item.version_aliases) for item in registry.list_versions()}
     assert versions == {"1": {"default"}, "2": {"champion", "next"}}
-    assert sdk.Model(f"{first.resource_name}@champion").version_id == "2"
+    assert vertex_sdk.Model(f"{first.resource_name}@champion").version_id == "2"
 
-    endpoint = sdk.Endpoint.create(display_name="e")
-    endpoint.deploy(sdk.Model(f"{first.resource_name}@1"), machine_type="n1-standard-2")
+    endpoint = vertex_sdk.Endpoint.create(display_name="e")
+    endpoint.deploy(vertex_sdk.Model(f"{first.resource_name}@1"), machine_type="n1-standard-2")
     assert endpoint.predict(instances=[3]).predictions == [3.0]
     endpoint.deploy(
-        sdk.Model(f"{first.resource_name}@2"), machine_type="n1-standard-2", traffic_percentage=50
+        vertex_sdk.Model(f"{first.resource_name}@2"), machine_type="n1-standard-2", traffic_percentage=50
     )
     answered = {endpoint.predict(instances=[3]).predictions[0] for _ in range(40)}
     assert answered == {3.0, 6.0}
@@ -218,5 +204,24 @@ def test_the_sdk_registers_versions_and_serves_them_by_a_split(gcp: Gcp, sdk: An
     assert json.loads(raw.data)["predictions"][0] in (1.0, 2.0)
     endpoint.undeploy_all()
     endpoint.delete()
+
+    monkeypatch.setattr(vertex_sdk.jobs, "_JOB_WAIT_TIME", 0.2)
+    bucket = gcp.server.storage_client().bucket(gcp.bucket)
+    bucket.blob("rows.csv").upload_from_string('name,a,b\n"x",1,2\n"y",3,4\n')
+    batch = vertex_sdk.Model(f"{first.resource_name}@2").batch_predict(
+        job_display_name="b",
+        instances_format="csv",
+        gcs_source=f"gs://{gcp.bucket}/rows.csv",
+        gcs_destination_prefix=f"gs://{gcp.bucket}/out",
+        machine_type="n1-standard-2",
+    )
+    lines = [
+        json.loads(line)
+        for blob in batch.iter_outputs()
+        if "errors" not in blob.name
+        for line in blob.download_as_text().splitlines()
+    ]
+    assert {line["instance"][0]: line["prediction"] for line in lines} == {"x": 6.0, "y": 14.0}
+    assert (batch.completion_stats.successful_count, batch.completion_stats.failed_count) == (2, 0)
     first.delete()
     assert gcp.server.vertex.endpoints.containers == {}

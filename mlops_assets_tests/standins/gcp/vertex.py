@@ -15,10 +15,12 @@ from typing import Any
 from werkzeug import Request, Response
 
 from mlops_assets_tests.standins.gcp import vertex_logs
+from mlops_assets_tests.standins.gcp.vertex_batch import BatchPredictionJobs, Predicting
 from mlops_assets_tests.standins.gcp.vertex_endpoints import Endpoints
 from mlops_assets_tests.standins.gcp.vertex_errors import RpcError
 from mlops_assets_tests.standins.gcp.vertex_execution import Execution
 from mlops_assets_tests.standins.gcp.vertex_jobs import CustomJobs
+from mlops_assets_tests.standins.gcp.vertex_metadata import Metadata
 from mlops_assets_tests.standins.gcp.vertex_models import Models
 from mlops_assets_tests.standins.gcp.vertex_operations import Operations
 from mlops_assets_tests.standins.gcp.vertex_resources import Resources
@@ -53,7 +55,19 @@ class Vertex:
             environment,
             folder / "serving",
         )
-        self._areas = (self.operations, self.jobs, self.models, self.endpoints)
+        predicting = Predicting(
+            self.resources, self.models, self.logs, storage, environment, _pulled, folder / "batch"
+        )
+        self.batches = BatchPredictionJobs(self.resources, self.operations, self.models, predicting)
+        self.metadata = Metadata(self.resources, self.operations)
+        self._areas = (
+            self.operations,
+            self.jobs,
+            self.batches,
+            self.models,
+            self.endpoints,
+            self.metadata,
+        )
 
     def name(self, method: str, path: str) -> str | None:
         """`aiplatform.<operation>` or `logging.entries.list`; None for what is neither's."""
@@ -79,6 +93,7 @@ class Vertex:
     def close(self) -> None:
         """End every job."""
         self.jobs.close()
+        self.batches.close()
         self.operations.close()
         self.endpoints.close()
 

@@ -105,20 +105,26 @@ class Execution:
         return end
 
     def _set(self, name: str, state: Any, error: RpcError | None = None) -> None:
-        def change(job: Any) -> None:
-            if job.state != _S.JOB_STATE_CANCELLING or state not in (
-                _S.JOB_STATE_PENDING,
-                _S.JOB_STATE_RUNNING,
-            ):
-                job.state = state
-            if state == _S.JOB_STATE_RUNNING and not job.start_time:
-                job.start_time = now()
-            if state in (_S.JOB_STATE_SUCCEEDED, _S.JOB_STATE_FAILED, _S.JOB_STATE_CANCELLED):
-                job.end_time = now()
-            if error is not None:
-                job.error = {"code": error.number, "message": error.message}
+        move(self._resources, name, state, error)
 
-        self._resources.update(name, change)
+
+def move(resources: Resources, name: str, state: Any, error: RpcError | None = None) -> None:
+    """Take a job to its next state; one that is being cancelled goes nowhere but to its end."""
+
+    def change(job: Any) -> None:
+        if job.state != _S.JOB_STATE_CANCELLING or state not in (
+            _S.JOB_STATE_PENDING,
+            _S.JOB_STATE_RUNNING,
+        ):
+            job.state = state
+        if state == _S.JOB_STATE_RUNNING and not job.start_time:
+            job.start_time = now()
+        if state in (_S.JOB_STATE_SUCCEEDED, _S.JOB_STATE_FAILED, _S.JOB_STATE_CANCELLED):
+            job.end_time = now()
+        if error is not None:
+            job.error = {"code": error.number, "message": error.message}
+
+    resources.update(name, change)
 
 
 def _given(job: Any) -> dict[str, str]:

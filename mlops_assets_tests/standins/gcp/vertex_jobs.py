@@ -1,17 +1,17 @@
-"""Custom jobs: create, get, list, cancel, delete, with the service's own refusals."""
+"""What jobs of every kind do alike, and custom jobs with the service's own refusals."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from google.cloud import aiplatform_v1 as v1
 from google.protobuf import empty_pb2
 
+from mlops_assets_tests.standins.container import Order
 from mlops_assets_tests.standins.gcp.vertex_errors import RpcError
-from mlops_assets_tests.standins.gcp.vertex_execution import Execution
 from mlops_assets_tests.standins.gcp.vertex_operations import Operations
 from mlops_assets_tests.standins.gcp.vertex_resources import Resources, location_of
 
@@ -20,23 +20,79 @@ _S = v1.JobState
 OVER = (_S.JOB_STATE_SUCCEEDED, _S.JOB_STATE_FAILED, _S.JOB_STATE_CANCELLED, _S.JOB_STATE_EXPIRED)
 
 
-class CustomJobs:
-    """The operations, one method each, by their names in the SDK."""
+class Runner(Protocol):
+    """What runs jobs of one kind, each to its last state; `orders` are for those that run."""
 
-    def __init__(self, resources: Resources, operations: Operations, execution: Execution) -> None:
-        self._resources, self._operations, self._execution = resources, operations, execution
+    orders: dict[str, Order]
+
+    def run(self, name: str) -> None:
+        """Run the job of this name."""
+        ...
+
+
+class Jobs:
+    """What jobs of every kind do alike: they run in threads of their own, are cancelled, deleted once over.
+
+    Args:
+        collection: of their names.
+    """
+
+    def __init__(self, resources: Resources, operations: Operations, runner: Runner, collection: str) -> None:
+        self._resources, self._operations, self._runner = resources, operations, runner
+        self._collection = collection
         self._threads: list[Thread] = []
 
-    def create_custom_job(self, request: Any) -> Any:
-        """CreateCustomJob."""
-        job = request.custom_job
-        _check(job)
+    def start(self, parent: str, job: Any) -> Any:
+        """Keep a new job, and run it."""
         job.state = _S.JOB_STATE_QUEUED
-        made = self._resources.create(f"{request.parent}/customJobs", job)
-        thread = Thread(target=self._execution.run, args=(made.name,), daemon=True)
+        made = self._resources.create(f"{parent}/{self._collection}", job)
+        thread = Thread(target=self._runner.run, args=(made.name,), daemon=True)
         self._threads.append(thread)
         thread.start()
         return made
+
+    def listed(self, request: Any) -> tuple[list[Any], str]:
+        """A page, and the next one's token."""
+        return self._resources.listed(request, self._resources.of(f"{request.parent}/{self._collection}"))
+
+    def cancel(self, name: str) -> Any:
+        """Order a job to stop."""
+
+        def change(job: Any) -> None:
+            if job.state in OVER:
+                kind = type(job).__name__
+                raise RpcError("FAILED_PRECONDITION", f"{kind} is in a final state: {job.state.name}.")
+            job.state = _S.JOB_STATE_CANCELLING
+            self._runner.orders[name] = "stop"
+
+        self._resources.update(name, change)
+        return empty_pb2.Empty()
+
+    def delete(self, name: str) -> Any:
+        """Forget a job that is over."""
+        if self._resources.get(name).state not in OVER:
+            raise RpcError("FAILED_PRECONDITION", "The job is not in a final state.")
+        return self._operations.start(location_of(name), lambda: self._resources.delete(name))
+
+    def close(self) -> None:
+        """End what still runs and wait for it."""
+        self._runner.orders = _Always()
+        for thread in self._threads:
+            thread.join()
+
+
+class CustomJobs:
+    """The operations, one method each, by their names in the SDK."""
+
+    def __init__(self, resources: Resources, operations: Operations, execution: Runner) -> None:
+        self._resources, self._execution = resources, execution
+        self._jobs = Jobs(resources, operations, execution, "customJobs")
+        self.close = self._jobs.close
+
+    def create_custom_job(self, request: Any) -> Any:
+        """CreateCustomJob."""
+        _check(request.custom_job)
+        return self._jobs.start(request.parent, request.custom_job)
 
     def get_custom_job(self, request: Any) -> Any:
         """GetCustomJob."""
@@ -44,36 +100,20 @@ class CustomJobs:
 
     def list_custom_jobs(self, request: Any) -> Any:
         """ListCustomJobs."""
-        found, token = self._resources.listed(request, self._resources.of(f"{request.parent}/customJobs"))
+        found, token = self._jobs.listed(request)
         return v1.ListCustomJobsResponse(custom_jobs=found, next_page_token=token)
 
     def cancel_custom_job(self, request: Any) -> Any:
         """CancelCustomJob."""
-
-        def cancel(job: Any) -> None:
-            if job.state in OVER:
-                raise RpcError("FAILED_PRECONDITION", f"CustomJob is in a final state: {job.state.name}.")
-            job.state = _S.JOB_STATE_CANCELLING
-            self._execution.orders[request.name] = "stop"
-
-        self._resources.update(request.name, cancel)
-        return empty_pb2.Empty()
+        return self._jobs.cancel(request.name)
 
     def delete_custom_job(self, request: Any) -> Any:
         """DeleteCustomJob."""
-        if self._resources.get(request.name).state not in OVER:
-            raise RpcError("FAILED_PRECONDITION", "CustomJob is not in a final state.")
-        return self._operations.start(location_of(request.name), lambda: self._resources.delete(request.name))
+        return self._jobs.delete(request.name)
 
     def interrupt(self, name: str) -> None:
         """Take the spot machine of a job away; the service starts it again."""
         self._execution.orders[name] = "interrupt"
-
-    def close(self) -> None:
-        """End what still runs and wait for it."""
-        self._execution.orders = _Always()
-        for thread in self._threads:
-            thread.join()
 
 
 class _Always(dict[str, Any]):

@@ -156,7 +156,8 @@ class Models:
         model.name, model.version_id, model.version_aliases = base, number, []
         model.create_time = model.update_time = model.version_create_time = model.version_update_time = now()
         model.supported_deployment_resources_types = ["DEDICATED_RESOURCES"]
-        model.supported_input_storage_formats = model.supported_output_storage_formats = ["jsonl"]
+        model.supported_input_storage_formats = ["jsonl", "csv"]
+        model.supported_output_storage_formats = ["jsonl"]
         self._resources.put(self._key(base, number), model)
         self._alias(base, number, aliases)
         return number
