@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -51,8 +51,8 @@ def _fits(kind: pa.DataType, oid: int) -> bool:
     )
 
 
-def parquet_as_csv(file: Path, columns: Sequence[tuple[str, int]], where: str) -> Iterator[bytes]:
-    """The rows of a Parquet file as CSV, NULL as an empty field without quotes.
+def open_parquet(file: Path, columns: Sequence[tuple[str, int]], where: str) -> pq.ParquetFile:
+    """A Parquet file whose columns fit.
 
     Args:
         file: a local copy.
@@ -77,6 +77,11 @@ def parquet_as_csv(file: Path, columns: Sequence[tuple[str, int]], where: str) -
                 f"Spectrum Scan Error: File '{where}' has an incompatible Parquet schema for column "
                 f"'{name}'. Column type: {item.type}"
             )
+    return source
+
+
+def parquet_as_csv(source: pq.ParquetFile) -> Iterator[bytes]:
+    """The rows of a Parquet file as CSV, NULL as an empty field without quotes."""
     for batch in source.iter_batches(_BATCH):
         texts = [_plain(column) for column in batch.columns]
         out = pa.BufferOutputStream()
@@ -96,7 +101,7 @@ def _plain(column: pa.Array) -> pa.Array:
     return column
 
 
-def csv_as_batches(file: BinaryIO, columns: Sequence[tuple[str, int, int]]) -> Iterator[pa.RecordBatch]:
+def csv_as_batches(file: IO[bytes], columns: Sequence[tuple[str, int, int]]) -> Iterator[pa.RecordBatch]:
     """What COPY … TO STDOUT (FORMAT csv, FORCE_QUOTE *) wrote, typed.
 
     Args:

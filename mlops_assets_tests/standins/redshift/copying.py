@@ -7,12 +7,14 @@ import gzip
 import io
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from mlops_assets_tests.standins.redshift.arrow_text import parquet_as_csv
+from mlops_assets_tests.standins.redshift.arrow_text import open_parquet, parquet_as_csv
+from mlops_assets_tests.standins.redshift.binary_rows import can_write, parquet_as_binary
 from mlops_assets_tests.standins.redshift.options import Options, read_options, s3_parts
 from mlops_assets_tests.standins.redshift.tables import quoted
 from mlops_assets_tests.standins.redshift.tokens import Reader, Token, text
@@ -50,7 +52,9 @@ class Copy:
         rows = 0
         for bucket, key in self._objects(session):
             with tempfile.NamedTemporaryFile(dir=session.server.scratch) as local:
-                session.server.s3.download_fileobj(bucket, key, local)
+                shutil.copyfileobj(
+                    session.server.s3.get_object(Bucket=bucket, Key=key)["Body"], local, _CHUNK
+                )
                 local.flush()
                 session.server.faults.reached("copy", session)
                 rows += self._object(session, Path(local.name), columns, f"s3://{bucket}/{key}")
@@ -130,7 +134,10 @@ class Copy:
     ) -> tuple[Iterator[bytes], str]:
         options, kind = self._options, self._options.format
         if kind == "PARQUET":
-            return parquet_as_csv(file, columns, where), "FORMAT csv, NULL ''"
+            source, oids = open_parquet(file, columns, where), [oid for _, oid in columns]
+            if can_write(source.schema_arrow, oids):
+                return parquet_as_binary(source, oids), "FORMAT binary"
+            return parquet_as_csv(source), "FORMAT csv, NULL ''"
         opened = cast("BinaryIO", gzip.GzipFile(file) if "GZIP" in options else file.open("rb"))
         if kind == "JSON":
             if options.get("PATHS", "auto") not in ("auto", "auto ignorecase"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -293,6 +294,33 @@ def test_unload_writes_in_order_or_in_slices_and_never_over_others(cursor: Any, 
     assert "not empty" in refused(cursor, f"UNLOAD ('SELECT 1') TO '{place}' {AUTH} PARQUET")["M"]
     cursor.execute(f"UNLOAD ('SELECT 1 AS a') TO '{place}' {AUTH} PARQUET ALLOWOVERWRITE")
     assert "0000_part_00.parquet" in keys(s3, f"{prefix}/u/")
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["", "with NULL"])
+def test_columns_of_one_width_come_and_go_as_they_are(
+    cursor: Any, s3: Any, prefix: str, missing: bool
+) -> None:
+    """They pass in the engine's binary format: held against what the engine itself answers."""
+    gap = [None] if missing else []
+    columns = {
+        "b": pa.array([True, False, *gap]),
+        "s": pa.array([-(2**15), 2**15 - 1, *gap], pa.int16()),
+        "i": pa.array([-(2**31), 2**31 - 1, *gap], pa.int32()),
+        "l": pa.array([*gap, -(2**63), 2**63 - 1], pa.int64()),
+        "r": pa.array([0.1, -1.5, *gap], pa.float32()),
+        "f": pa.array([0.1, float("-inf"), *gap]),
+        "d": pa.array([date(1, 1, 1), *gap, date(9999, 12, 31)]),
+        "t": pa.array([datetime(1969, 12, 31, 23, 59, 59, 999999), datetime(9999, 12, 31), *gap]),
+    }
+    kinds = "b bool, s smallint, i int, l bigint, r real, f double precision, d date, t timestamp"
+    cursor.execute(f"CREATE TABLE t ({kinds})")
+    put_parquet(s3, f"{prefix}/in/1.parquet", **columns)
+    cursor.execute(f"COPY t FROM 's3://{BUCKET}/{prefix}/in/' {AUTH} PARQUET")
+    stored = pa.table(columns)
+    answered = ask(cursor, "SELECT b, s, i, l, r::double precision, f, d, t FROM t")
+    assert answered == [tuple(row.values()) for row in stored.to_pylist()]
+    cursor.execute(f"UNLOAD ('SELECT * FROM t') TO 's3://{BUCKET}/{prefix}/out/' {AUTH} PARQUET PARALLEL OFF")
+    assert parquet(s3, f"{prefix}/out/000.parquet").equals(stored)
 
 
 def test_unload_partitions_and_speaks_csv(cursor: Any, s3: Any, prefix: str) -> None:

@@ -16,6 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from mlops_assets_tests.standins.redshift.arrow_text import batch_schema, csv_as_batches
+from mlops_assets_tests.standins.redshift.binary_rows import are_fixed, binary_as_batches
 from mlops_assets_tests.standins.redshift.copying import s3_error
 from mlops_assets_tests.standins.redshift.dialect import expressions, refuse
 from mlops_assets_tests.standins.redshift.options import Options, read_options, s3_parts
@@ -65,16 +66,21 @@ class Unload:
         self._clear(session, bucket, prefix)
         columns = session.backend.run(f"SELECT * FROM ({self._select}) AS unloaded LIMIT 0").columns
         written: list[_Written] = []
-        with tempfile.TemporaryFile(dir=session.server.scratch) as rows:
+        schema, fixed = batch_schema(columns), are_fixed([oid for _, oid, _ in columns])
+        form = "FORMAT binary" if fixed else "FORMAT csv, NULL '', FORCE_QUOTE *"
+        with tempfile.NamedTemporaryFile(dir=session.server.scratch) as rows:
             copied = session.backend.run(
-                f"COPY ({self._select}) TO STDOUT WITH (FORMAT csv, NULL '', FORCE_QUOTE *)",
-                copy_out=rows.write,
+                f"COPY ({self._select}) TO STDOUT WITH ({form})", copy_out=rows.write
             )
             rows.seek(0)
             session.server.faults.reached("unload", session)
-            batches = csv_as_batches(rows, columns) if copied.count else iter(())
-            for path, schema, part in self._partitions(batch_schema(columns), batches):
-                written += self._write(session, bucket, prefix + path, schema, part)
+            batches: Iterator[pa.RecordBatch] = iter(())
+            if copied.count and fixed:
+                batches = binary_as_batches(Path(rows.name), copied.count, columns, schema)
+            elif copied.count:
+                batches = csv_as_batches(rows, columns)
+            for path, shape, part in self._partitions(schema, batches):
+                written += self._write(session, bucket, prefix + path, shape, part)
         if "MANIFEST" in self._options:
             self._manifest(session, bucket, prefix, written, columns)
         session.backend.run(f"SELECT set_config('rs.last_unload_count', '{copied.count}', false)")
@@ -207,7 +213,8 @@ class _File:
             size = len(body)
         else:
             size = path.stat().st_size
-            s3.upload_file(str(path), bucket, self._key)
+            with path.open("rb") as body:
+                s3.put_object(Bucket=bucket, Key=self._key, Body=body)
         self._file.close()
         return _Written(self._key, size, self.rows)
 

@@ -7,7 +7,10 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 _READ = 1 << 18
+_ROW = ord("d")
 FEATURE, SYNTAX, INTERNAL = "0A000", "42601", "XX000"
 
 
@@ -116,6 +119,21 @@ class Peer:
         self._buffer.clear()
         return data
 
+    def rows_arrived(self) -> bytes:
+        """What the rows of a COPY hold that have arrived whole, one behind the other: each is a message."""
+        buffer, end, at, parts = self._buffer, len(self._buffer), 0, []
+        while at + 5 <= end and buffer[at] == _ROW:
+            size = struct.unpack_from("!i", buffer, at + 1)[0] + 1
+            alike = _alike(buffer, at, size)
+            if not alike:
+                break
+            rows = np.frombuffer(buffer, np.uint8, alike * size, at).reshape(alike, size)
+            parts.append(rows[:, 5:].tobytes())
+            del rows  # else the buffer could not shrink
+            at += alike * size
+        del buffer[:at]
+        return b"".join(parts)
+
     def _fill(self) -> None:
         try:
             data = self.socket.recv(_READ)
@@ -124,6 +142,16 @@ class Peer:
         if not data:
             raise Closed
         self._buffer += data
+
+
+def _alike(buffer: bytearray, at: int, size: int) -> int:
+    """How many messages of this size lie whole in the buffer, from a place on."""
+    count = (len(buffer) - at) // size
+    if count < 2 or buffer[at : at + 5] != buffer[at + size : at + size + 5]:
+        return min(count, 1)
+    heads = np.frombuffer(buffer, np.uint8, count * size, at).reshape(count, size)[:, :5]
+    same = (heads == heads[0]).all(axis=1)
+    return count if same.all() else int(same.argmin())
 
 
 class Backend(Peer):
@@ -182,7 +210,7 @@ class Backend(Peer):
             elif kind == b"G":
                 broken = self._feed(copy_in or ())
             elif kind == b"d" and copy_out is not None:
-                copy_out(data[5:])
+                copy_out(data[5:] + self.rows_arrived())
             elif kind == b"Z":
                 self.status = data[5:6]
                 if broken is not None:
