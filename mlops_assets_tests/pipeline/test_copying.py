@@ -143,6 +143,16 @@ def test_the_same_version_again_is_the_same_version(two: Two) -> None:
     assert two.numbers() == [2, 1]
 
 
+def test_a_copy_is_copied_on(two: Two, tmp_path: Path) -> None:
+    original = registered(two.here, two.loaded, "first")
+    two.copy(1)
+    third = registry_platform(tmp_path / "third")
+    version = copy(two.there, third, two.loaded, 1, say=lambda _: None).version
+    assert (version.files, version.dataset_uri) == (original.files, original.dataset_uri)
+    assert version.copied_from is not None
+    assert version.copied_from.uri.startswith(two.there.store.root)
+
+
 def test_a_verdict_holds_against_the_champion_that_it_compared_with(two: Two) -> None:
     for content in ("unused", "first", "second"):
         registered(two.here, two.loaded, content)
