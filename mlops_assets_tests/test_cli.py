@@ -16,8 +16,8 @@ import pytest
 from mlops_assets_tests.commands import PROGRAM, Deployment
 
 COMMANDS = (
-    "demo", "init", "run", "quarantine", "predict", "models", "approve", "reject", "rollback", "endpoints",
-    "doctor", "ui",
+    "demo", "init", "run", "quarantine", "predict", "models", "approve", "reject", "rollback", "copy",
+    "endpoints", "doctor", "ui",
 )  # fmt: skip
 
 

@@ -94,6 +94,21 @@ class Dataset(Value):
         return digest_of({"test": self.split("test").sha256, "target": self.target})
 
 
+class Origin(Value):
+    """The version on another platform that a candidate was copied from.
+
+    Attributes:
+        platform: `local`, `aws` or `gcp`.
+        uri: folder of the version's files there.
+        decision_digest: the verdict reached there, which the one here repeats.
+    """
+
+    platform: str
+    version: int
+    uri: ArtifactUri
+    decision_digest: str
+
+
 class Candidate(Value):
     """A trained model that nothing has judged yet.
 
@@ -103,6 +118,7 @@ class Candidate(Value):
         files: file name -> SHA-256.
         recipe: digest of dataset version, training specification, code and environment.
         metrics: validation metrics seen while training, by name.
+        copied_from: where it was trained and registered, if that was on another platform.
     """
 
     model: str
@@ -117,6 +133,7 @@ class Candidate(Value):
     metrics: dict[str, float] = Field(default_factory=dict)
     run_id: str | None = None
     git_commit: str | None = None
+    copied_from: Origin | None = None
 
 
 class Interval(Value):
@@ -197,7 +214,12 @@ Approval = Literal["pending", "approved", "rejected"]
 
 
 class ModelVersion(Value):
-    """A registered version: numbers count from 1 within a model."""
+    """A registered version: numbers count from 1 within a model.
+
+    Attributes:
+        recipe, estimator, dataset_uri: the candidate's; None in records that are older than these fields.
+        copied_from: the candidate's.
+    """
 
     model: str
     version: int
@@ -210,8 +232,12 @@ class ModelVersion(Value):
     metrics: dict[str, float] = Field(default_factory=dict)
     parameters: dict[str, object] = Field(default_factory=dict)
     dataset_version: str
+    dataset_uri: ArtifactUri | None = None
+    recipe: str | None = None
+    estimator: str | None = None
     run_id: str | None = None
     git_commit: str | None = None
+    copied_from: Origin | None = None
 
 
 class Deployment(Value):

@@ -29,6 +29,7 @@ _COMMANDS = {
     "approve": ("registry", "Approve a version that waits and make it the champion."),
     "reject": ("registry", "Reject a version."),
     "rollback": ("registry", "Make the champion before the present one champion again."),
+    "copy": ("copying", "Copy a registered version to another platform, with its verdict and lineage."),
     "endpoints": ("serving", "List, stop or restart the model servers."),
     "doctor": ("health", "Check Python, packages, settings, disk, ports and declarations."),
     "ui": ("interface", "Start the Dagster UI."),

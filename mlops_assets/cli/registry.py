@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,8 @@ from mlops_assets.cli.state import State, json_option, verbose_option
 if TYPE_CHECKING:
     from mlops_assets.artifacts import ModelVersion
     from mlops_assets.platforms.ports import Platform
+
+_READERS = 8
 
 
 @click.command()
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 def models(state: State, name: str | None, as_json: bool) -> int:
     """List the registered versions of every model, or of NAME: aliases, approval, metrics.
 
+    With --json also all that a version came from: dataset, recipe, run, commit, signature, and the version
+    on another platform that it was copied from.
+
     \b
     Example:
       mlops-assets models
@@ -29,9 +34,10 @@ def models(state: State, name: str | None, as_json: bool) -> int:
     """
     from mlops_assets.cli.words import metrics, print_json, print_table
 
-    versions = list(state.platform().registry.versions(name))
+    platform = state.platform()
+    versions = list(platform.registry.versions(name))
     if as_json:
-        print_json([version.model_dump(mode="json") for version in versions])
+        print_json(_described(platform, versions))
         return 0
     if not versions:
         of_whom = f" of {name}" if name else ""
@@ -50,6 +56,21 @@ def models(state: State, name: str | None, as_json: bool) -> int:
     ]
     print_table("", ("model", "version", "alias", "approval", "metrics", "dataset"), rows)
     return 0
+
+
+def _described(platform: Platform, versions: list[ModelVersion]) -> list[dict[str, Any]]:
+    """The versions with their signatures, which lie beside the models: several are fetched at once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mlops_assets.platforms.registry_records import signature
+
+    store = platform.store  # made here: the threads share it
+    with ThreadPoolExecutor(_READERS) as readers:
+        signatures = readers.map(lambda version: signature(store, version.uri), versions)
+        return [
+            version.model_dump(mode="json") | {"signature": found}
+            for version, found in zip(versions, signatures, strict=True)
+        ]
 
 
 @click.command()

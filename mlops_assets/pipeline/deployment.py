@@ -7,15 +7,15 @@ evaluation left: the one handed on where it is the champion's, else the one that
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from pydantic import ValidationError
 
 from mlops_assets.artifacts import Deployment, Evaluation, ModelVersion
 from mlops_assets.declaration.loaded import LoadedDeclaration
 from mlops_assets.errors import ArtifactError, DeploymentError, MlopsAssetsError
+from mlops_assets.pipeline.memo import remembered
 from mlops_assets.pipeline.names import Names
 from mlops_assets.platforms.ports import Platform
 
@@ -138,7 +138,7 @@ def evaluation_of(platform: Platform, version: ModelVersion, handed: Evaluation)
     Raises:
         ArtifactError: where there is none: without samples nothing shows that a server answers rightly.
     """
-    for evaluation in (handed, *_remembered(platform, version.model)):
+    for evaluation in (handed, *remembered(platform, version.model, "evaluation", Evaluation)):
         if evaluation.candidate_digest == version.candidate_digest:
             files: Mapping[str, str] = platform.store.published(evaluation.uri) or {}
             if SAMPLES in files and EXPECTED in files:
@@ -148,19 +148,6 @@ def evaluation_of(platform: Platform, version: ModelVersion, handed: Evaluation)
         where=f"evaluations of {version.model}",
         mend=f"Materialise {version.model}/evaluation for that candidate again; what serves now goes on.",
     )
-
-
-def _remembered(platform: Platform, model: str) -> Iterator[Evaluation]:
-    """The evaluations that the stage's memo holds, newest first."""
-    store = platform.store
-    records = sorted(
-        store.list(Names(model).memo(store.root, "evaluation")), key=lambda item: item.modified, reverse=True
-    )
-    for record in records:
-        try:
-            yield Evaluation.model_validate(json.loads(store.read(record.uri)).get("value"))
-        except (ValidationError, ValueError, AttributeError, ArtifactError):
-            continue  # latest.json, and records of another version of this package
 
 
 def _metadata(platform: Platform, deployment: Deployment, champion: ModelVersion | None) -> dict[str, Any]:

@@ -7,13 +7,14 @@ at once therefore never read each other's candidate.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import dagster as dg
 from pydantic import ValidationError
 
 from mlops_assets.artifacts import ArtifactUri, Value
-from mlops_assets.errors import ArtifactError
+from mlops_assets.errors import ArtifactError, ConflictError
 from mlops_assets.platforms.ports import Platform
 
 V = TypeVar("V", bound=Value)
@@ -29,6 +30,13 @@ def save(platform: Platform, key: dg.AssetKey, run_id: str, value: Value) -> Non
     folder = _folder(platform, key)
     platform.store.write(folder.join("runs", f"{run_id}.json"), data)
     platform.store.write(folder.join("latest.json"), data)
+
+
+def save_if_first(platform: Platform, key: dg.AssetKey, value: Value) -> None:
+    """Remember `value` as the latest where the asset was never materialised here."""
+    with suppress(ConflictError):
+        uri = _folder(platform, key).join("latest.json")
+        platform.store.write(uri, value.model_dump_json().encode(), if_absent=True)
 
 
 def latest(platform: Platform, key: dg.AssetKey, returns: type[V]) -> V | None:

@@ -122,6 +122,25 @@ def once(
     return Outcome(made.value, False, {**made.metadata, **_metadata(False, reason, key, seconds)})
 
 
+def remembered(platform: Platform, model: str, stage: str, returns: type[V]) -> Iterator[V]:
+    """Every value that a stage's records hold, newest first."""
+    store = platform.store
+    records = sorted(
+        store.list(Names(model).memo(store.root, stage)), key=lambda item: item.modified, reverse=True
+    )
+    for record in records:
+        try:
+            yield returns.model_validate(_read(platform, record.uri).get("value"))
+        except ValidationError:
+            continue  # latest.json, and records of another version of this package
+
+
+def remember_copy(platform: Platform, model: str, stage: str, value: Value, digest: str) -> None:
+    """Let `remembered` find a value that another platform's run made; no step here skips because of it."""
+    uri = Names(model).memo(platform.store.root, stage).join(f"copied-{digest[:16]}.json")
+    _write(platform, uri, {"value": value.model_dump(mode="json")})
+
+
 def _remembered(
     platform: Platform,
     folder: ArtifactUri,

@@ -59,12 +59,20 @@ class Names:
         """Folder of evaluations, one folder per candidate and data."""
         return root.join("evaluations", self.model)
 
+    def copied(self, folder: ArtifactUri, digest: str) -> ArtifactUri:
+        """Where below the folder of candidates or evaluations one lies that another platform made."""
+        return folder.join(f"copied-{digest[:16]}")
+
     def decision(
         self, root: ArtifactUri, candidate: str, evaluation: str, policy: str, champion: int | None
     ) -> ArtifactUri:
         """The decision record on one candidate, evaluation, policy and champion (all digests cut to 16)."""
         name = f"{evaluation[:16]}-{policy[:16]}-{champion or 0}.json"
-        return root.join("decisions", self.model, candidate[:16], name)
+        return self.decisions(root, candidate).join(name)
+
+    def decisions(self, root: ArtifactUri, candidate: str) -> ArtifactUri:
+        """Folder of the decision records on one candidate."""
+        return root.join("decisions", self.model, candidate[:16])
 
     def memo(self, root: ArtifactUri, stage: str) -> ArtifactUri:
         """Folder of what a stage remembers of its runs."""

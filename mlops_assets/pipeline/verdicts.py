@@ -26,18 +26,31 @@ from mlops_assets.platforms.ports import Platform
 
 
 @dataclass(frozen=True)
-class Case:
-    """What a decision is about: a candidate, how it was measured, on which rows, under which gates."""
+class Measured:
+    """What a decision is about: a candidate, how it was measured, under which gates."""
 
     loaded: LoadedDeclaration
     candidate: Candidate
     evaluation: Evaluation
-    dataset: Dataset
 
     @property
     def policy_digest(self) -> str:
         """Digest of the gates as declared now."""
         return policy_digest(self.loaded.spec.gates)
+
+    def uri(self, platform: Platform, champion: int | None) -> ArtifactUri:
+        """Where the record lies that compares with version `champion`."""
+        names = Names(self.candidate.model)
+        return names.decision(
+            platform.store.root, self.candidate.digest, self.evaluation.digest, self.policy_digest, champion
+        )
+
+
+@dataclass(frozen=True)
+class Case(Measured):
+    """The same, and the dataset that is the latest where it is judged."""
+
+    dataset: Dataset
 
     def check(self) -> None:
         """Return where candidate, evaluation and dataset belong together.
@@ -60,17 +73,10 @@ class Case:
         where = f"{self.candidate.model}, candidate {self.candidate.digest[:12]}"
         raise GateRefusedError(f"Not registered: {what}", where=where, mend=mend)
 
-    def uri(self, platform: Platform, champion: int | None) -> ArtifactUri:
-        """Where the record lies that compares with version `champion`."""
-        names = Names(self.candidate.model)
-        return names.decision(
-            platform.store.root, self.candidate.digest, self.evaluation.digest, self.policy_digest, champion
-        )
-
 
 def decide(
     platform: Platform,
-    case: Case,
+    case: Measured,
     champion: ModelVersion | None,
     *,
     run_id: str | None,
@@ -102,7 +108,7 @@ def decide(
 
 
 def _decision(
-    case: Case, champion: int | None, results: tuple[GateResult, ...], run_id: str | None
+    case: Measured, champion: int | None, results: tuple[GateResult, ...], run_id: str | None
 ) -> Decision:
     return Decision(
         model=case.candidate.model,
@@ -120,7 +126,7 @@ def _decision(
     )
 
 
-def standing(platform: Platform, case: Case) -> tuple[Decision, ArtifactUri] | None:
+def standing(platform: Platform, case: Measured) -> tuple[Decision, ArtifactUri] | None:
     """The record that speaks for registering today, where there is one; the registry verifies it.
 
     For a candidate that is registered already, any record on it counts that was reached under today's gates:
@@ -144,6 +150,19 @@ def standing(platform: Platform, case: Case) -> tuple[Decision, ArtifactUri] | N
     return None
 
 
+def records(platform: Platform, model: str, candidate: str) -> Iterator[Decision]:
+    """Every record on a candidate that was sealed with the platform's key; others do not count.
+
+    Raises:
+        GateRefusedError: where one cannot be read.
+    """
+    key = platform.settings.seal_key()
+    for item in platform.store.list(Names(model).decisions(platform.store.root, candidate)):
+        decision = _read(platform, item.uri)
+        if decision is not None and decision.candidate_digest == candidate and sealed(decision, key):
+            yield decision
+
+
 def _others(platform: Platform, uri: ArtifactUri) -> Iterator[ArtifactUri]:
     """Records on the same candidate, evaluation and policy as `uri`'s, with any champion."""
     folder = ArtifactUri(uri.rsplit("/", 1)[0])
@@ -160,7 +179,7 @@ def _read(platform: Platform, uri: ArtifactUri) -> Decision | None:
         raise _not_ours(uri) from None
 
 
-def _read_own(platform: Platform, uri: ArtifactUri, case: Case, champion: int | None) -> Decision | None:
+def _read_own(platform: Platform, uri: ArtifactUri, case: Measured, champion: int | None) -> Decision | None:
     """The record at `uri`, where the gates wrote it about exactly this case."""
     found = _read(platform, uri)
     if found is None:

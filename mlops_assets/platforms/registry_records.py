@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlops_assets.errors import ArtifactError
+
 if TYPE_CHECKING:
-    from mlops_assets.artifacts import Candidate, Decision, Evaluation
+    from mlops_assets.artifacts import ArtifactUri, Candidate, Decision, Evaluation
     from mlops_assets.artifacts.values import Approval
+    from mlops_assets.platforms.ports import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,19 @@ def version_record(candidate: Candidate, evaluation: Evaluation, decision: Decis
         "metrics": {name: item.value for name, item in evaluation.metrics.items() if item.value is not None},
         "parameters": candidate.parameters,
         "dataset_version": candidate.dataset_version,
+        "dataset_uri": str(candidate.dataset_uri),
+        "recipe": candidate.recipe,
+        "estimator": candidate.estimator,
         "run_id": candidate.run_id,
         "git_commit": candidate.git_commit,
+        **({"copied_from": candidate.copied_from.model_dump(mode="json")} if candidate.copied_from else {}),
     }
+
+
+def signature(store: ObjectStore, uri: ArtifactUri) -> dict[str, Any] | None:
+    """Features and target of the model.json in a model's folder; None where there is none to read."""
+    try:
+        described = json.loads(store.read(uri.join("model.json")))
+    except (ArtifactError, ValueError):
+        return None
+    return {part: described.get(part) for part in ("features", "target")}

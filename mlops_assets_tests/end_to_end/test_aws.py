@@ -63,7 +63,7 @@ def test_a_file_becomes_a_registered_version_listed_as_on_one_machine(
     assert (done.status, done.report["status"]) == (0, "registered")
     listed = there.command("models", "homes", "--json", **exported)
     (version,) = json.loads(listed.stdout)
-    assert set(version) == set(ModelVersion.model_fields)
+    assert set(version) == {*ModelVersion.model_fields, "signature"}
     assert (version["version"], version["approval"], version["aliases"]) == (1, "approved", ["champion"])
     assert version["uri"].startswith(exported["MLOPS_AWS_ROOT"])
     refused = there.command("reject", "homes", "1", **exported)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.artifacts import Candidate, Decision, Evaluation
 from mlops_assets.artifacts.digest import finite_or_none
+from mlops_assets.platforms.registry_records import signature
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,6 +23,7 @@ def version_tags(
     store: ObjectStore, candidate: Candidate, evaluation: Evaluation, decision: Decision
 ) -> dict[str, str]:
     """Tags that lead from a version to everything it came from."""
+    described = signature(store, candidate.uri)  # for people; serving reads model.json itself
     tags = {
         "mlops.dataset_version": candidate.dataset_version,
         "mlops.decision": decision.digest,
@@ -29,7 +31,7 @@ def version_tags(
         "mlops.estimator": candidate.estimator,
         "dagster.run_id": candidate.run_id,
         "git.commit": candidate.git_commit,
-        "signature": _signature(store, candidate),
+        "signature": json.dumps(described) if described else None,
     }
     return {name: value for name, value in tags.items() if value}
 
@@ -82,11 +84,3 @@ def _experiment(client: MlflowClient, store: ObjectStore, model: str) -> str:
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text[:_PARAMETER_CHARACTERS]
-
-
-def _signature(store: ObjectStore, candidate: Candidate) -> str | None:
-    """Features and target of model.json, for people; serving reads model.json itself."""
-    if "model.json" not in candidate.files:
-        return None
-    described = json.loads(store.read(candidate.uri.join("model.json")))
-    return json.dumps({part: described.get(part) for part in ("features", "target")})

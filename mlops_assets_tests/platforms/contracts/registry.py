@@ -60,6 +60,9 @@ class RegistryContract:
             metrics={"rmse": 5.0, "r2": 0.9},
             parameters={"max_depth": 6, "criterion": "squared_error"},
             dataset_version=one.dataset_version,
+            dataset_uri=one.dataset_uri,
+            recipe=one.recipe,
+            estimator=one.estimator,
             run_id="run-1",
             git_commit="c0ffee",
         )
