@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         default=200, ge=1, le=10_000, description="Objects that a landing sensor starts per tick, at most."
     )
     sensor_sweep: int = Field(
-        default=1_000,
+        default=500,
         ge=0,
         description="Known keys that a landing sensor re-checks per tick for late or rewritten objects.",
     )
