@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.platforms.health import Checks
 from mlops_assets.platforms.ports import (
     Adapters,
+    ArrivalEvents,
     Endpoint,
     ModelRegistry,
     ObjectStore,
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 def build_platform(settings: Settings) -> Platform:
     """The platform below `MLOPS_GCP_ROOT`; what it keeps on this machine lies in `settings.root`."""
-    return Platform(settings, Adapters(_store, _warehouse, _trainer, _registry, _endpoint, checks=_checks))
+    return Platform(settings, Adapters(_store, _warehouse, _trainer, _registry, _endpoint, _events, _checks))
 
 
 def _store(settings: Settings) -> ObjectStore:
@@ -65,6 +67,16 @@ def _endpoint(settings: Settings, store: ObjectStore) -> Endpoint:
     from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
 
     return VertexEndpoint(settings, store, current_gcp_settings(), current_vertex_settings())
+
+
+def _events(prefix: ArtifactUri) -> ArrivalEvents | None:
+    from mlops_assets.platforms.arrival_events import QueuedArrivalEvents
+    from mlops_assets.platforms.gcp.arrival_events import PubSubQueue
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+
+    gcp = current_gcp_settings()
+    subscription = gcp.event_subscriptions.get(gcp.root.relative(prefix))
+    return QueuedArrivalEvents(PubSubQueue(subscription), prefix) if subscription else None
 
 
 def _checks(platform: Platform) -> Checks:
