@@ -107,6 +107,7 @@ def test_a_wrong_or_missing_setting_of_aws_names_itself_and_the_mend(monkeypatch
         ("MLOPS_GCP_LOCATION", None, "Field required"),
         ("MLOPS_GCP_LOCATION", "europe west", "pattern"),
         ("MLOPS_GCP_KMS_KEY", "key", "pattern"),
+        ("MLOPS_GCP_EVENT_SUBSCRIPTIONS", '{"landing/homes": "arrivals"}', "pattern"),
     ],
 )
 def test_a_wrong_or_missing_setting_of_gcp_names_itself_and_the_mend(monkeypatch, variable, value, says):

@@ -12,7 +12,7 @@ from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.errors import ArtifactError, DataError
 from mlops_assets.io_managers.pointers import Pointers
 from mlops_assets.platforms.ports import Platform
-from mlops_assets_tests.io_managers.conftest import Materialise
+from mlops_assets_tests.io_managers.conftest import Materialise, on_local_and_aws
 
 REGIONS = dg.StaticPartitionsDefinition(["north", "..", "a/b", "so uth%2F"])
 
@@ -46,6 +46,7 @@ def test_an_overwrite_that_fails_midway_keeps_the_old_version(
     assert seen == [[{"a": 1}, {"a": 2}]]
 
 
+@on_local_and_aws
 def test_the_same_rows_are_the_same_version_and_other_rows_leave_the_old_one_readable(
     materialise: Materialise, platform: Platform
 ) -> None:
@@ -119,6 +120,28 @@ def test_partitions_whose_columns_differ_load_together(materialise: Materialise)
     assert seen == [{"a": 1.0, "b": None}, {"a": 2.5, "b": "x"}]
 
 
+def test_nested_values_bytes_and_what_is_missing_come_back(materialise: Materialise) -> None:
+    rows = [
+        {"list": [1, None], "struct": {"a": [{"b": "x"}], "c": None}, "bytes": b"\x00\xff", "none": None},
+        {"list": None, "struct": None, "bytes": None, "none": None},
+        {"list": [], "struct": {"a": None, "c": 1.5}, "bytes": b"", "none": None},
+    ]
+    table = pa.Table.from_pylist(rows)
+    seen: list[pa.Table] = []
+
+    @dg.asset(io_manager_key="datasets")
+    def upstream() -> pa.Table:
+        return table
+
+    @dg.asset
+    def downstream(upstream: pa.Table) -> None:
+        seen.append(upstream)
+
+    materialise([upstream, downstream])
+    assert seen[0].equals(table)
+
+
+@on_local_and_aws
 def test_one_run_over_several_partitions_is_refused(materialise: Materialise) -> None:
     @dg.asset(
         io_manager_key="datasets",
@@ -133,6 +156,7 @@ def test_one_run_over_several_partitions_is_refused(materialise: Materialise) ->
         materialise([upstream], tags=tags)
 
 
+@on_local_and_aws
 def test_a_broken_pointer_and_a_missing_one_are_named(materialise: Materialise, platform: Platform) -> None:
     @dg.asset(io_manager_key="datasets")
     def upstream() -> pa.Table:

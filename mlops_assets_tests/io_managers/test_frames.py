@@ -13,7 +13,7 @@ import pytest
 
 from mlops_assets.errors import DataError
 from mlops_assets.io_managers.frames import batches, kind_of
-from mlops_assets_tests.io_managers.conftest import Materialise
+from mlops_assets_tests.io_managers.conftest import Materialise, on_local_and_aws
 
 ROWS: dict[str, list[Any]] = {
     "number": [1, 2, None],
@@ -58,6 +58,7 @@ def _plain(value: Any) -> Any:
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
 
 
+@on_local_and_aws
 @pytest.mark.parametrize("manager", ["tables", "datasets"])
 @pytest.mark.parametrize("loaded_as", ANNOTATIONS)
 @pytest.mark.parametrize("stored_as", ANNOTATIONS)
@@ -80,6 +81,7 @@ def test_rows_come_back_whatever_they_are_stored_and_loaded_as(
     assert sorted(seen, key=lambda row: row['Odd Name; "quoted"']) == table.to_pylist()
 
 
+@on_local_and_aws
 @pytest.mark.parametrize("manager", ["tables", "datasets"])
 @pytest.mark.parametrize("kind", ANNOTATIONS)
 def test_a_frame_without_rows_keeps_its_columns_and_types(
@@ -102,6 +104,7 @@ def test_a_frame_without_rows_keeps_its_columns_and_types(
     assert seen[0].schema.field("share").type == pa.float64()
 
 
+@on_local_and_aws
 @pytest.mark.parametrize("manager", ["tables", "datasets"])
 def test_whole_numbers_and_booleans_with_missing_values_stay_that_in_pandas(
     materialise: Materialise, manager: str
@@ -122,6 +125,7 @@ def test_whole_numbers_and_booleans_with_missing_values_stay_that_in_pandas(
     assert [str(kind) for kind in seen[0].dtypes] == ["Int64", "boolean", "int64"]
 
 
+@on_local_and_aws
 @pytest.mark.parametrize("manager", ["tables", "datasets"])
 def test_an_input_without_annotation_is_a_pandas_frame(materialise: Materialise, manager: str) -> None:
     seen: list[Any] = []
@@ -138,6 +142,7 @@ def test_an_input_without_annotation_is_a_pandas_frame(materialise: Materialise,
     assert isinstance(seen[0], pd.DataFrame)
 
 
+@on_local_and_aws
 @pytest.mark.parametrize("manager", ["tables", "datasets"])
 @pytest.mark.parametrize("kind", ANNOTATIONS)
 def test_only_the_columns_asked_for_are_loaded(materialise: Materialise, manager: str, kind: Any) -> None:
@@ -176,6 +181,7 @@ def test_a_lazy_frame_can_be_collected_twice_with_filters_slices_and_counts(
     assert seen == [10, 5, 1_000, 499_500]
 
 
+@on_local_and_aws
 @pytest.mark.parametrize(
     ("made", "message"),
     [

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from mlops_assets.errors import ArtifactError, DataError, UntrustedModelError
 from mlops_assets.io_managers.pointers import Pointers
 from mlops_assets.platforms.ports import Platform
-from mlops_assets_tests.io_managers.conftest import Materialise
+from mlops_assets_tests.io_managers.conftest import Materialise, on_local_and_aws
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = X @ [1.0, -2.0, 0.5]
@@ -55,6 +55,7 @@ def test_a_fitted_estimator_predicts_the_same_after_it_was_stored(
     np.testing.assert_array_equal(seen[0].predict(X), model.predict(X))
 
 
+@on_local_and_aws
 def test_the_same_model_is_the_same_version(materialise: Materialise, platform: Platform) -> None:
     @dg.asset(io_manager_key="models")
     def trained():
@@ -67,6 +68,7 @@ def test_the_same_model_is_the_same_version(materialise: Materialise, platform: 
     assert len(versions) == 1
 
 
+@on_local_and_aws
 @pytest.mark.parametrize(
     ("made", "error", "message"),
     [
@@ -93,6 +95,7 @@ def test_what_could_not_be_loaded_is_not_stored_and_the_old_version_stays(
     assert Pointers(platform.store).required(["trained"], None) == before
 
 
+@on_local_and_aws
 def test_a_model_file_that_was_exchanged_is_refused_before_it_is_parsed(
     materialise: Materialise, platform: Platform
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_model_file_that_was_exchanged_is_refused_before_it_is_parsed(
         materialise([trained, asked], selection=[asked])
 
 
+@on_local_and_aws
 def test_each_partition_has_its_own_model(materialise: Materialise) -> None:
     definition = dg.StaticPartitionsDefinition(["1", "2"])
     seen: list[float] = []

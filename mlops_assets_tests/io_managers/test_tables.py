@@ -11,7 +11,7 @@ import pytest
 
 from mlops_assets.errors import ArtifactError, DataError
 from mlops_assets.platforms.ports import Platform
-from mlops_assets_tests.io_managers.conftest import Materialise
+from mlops_assets_tests.io_managers.conftest import Materialise, on_local_and_aws
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", end_date="2026-01-05")
 
@@ -95,6 +95,7 @@ def test_a_partition_without_rows_empties_it(materialise: Materialise, platform:
     assert rows(platform, "assets.numbers") == [{"a": 1, "_partition": "2026-01-02"}]
 
 
+@on_local_and_aws
 @pytest.mark.parametrize(
     ("definition", "keys"),
     [
@@ -159,6 +160,7 @@ def test_one_run_over_several_partitions_is_told_apart_by_the_declared_column(
     assert [row["a"] for row in rows(platform, "assets.numbers")] == [9]
 
 
+@on_local_and_aws
 @pytest.mark.parametrize(
     ("frame", "message"),
     [

@@ -83,12 +83,13 @@ def _batch(settings: Settings, store: ObjectStore) -> BatchScorer:
 
 
 def _events(prefix: ArtifactUri) -> ArrivalEvents | None:
-    from mlops_assets.platforms.aws.arrival_events import SqsArrivalEvents
+    from mlops_assets.platforms.arrival_events import QueuedArrivalEvents
+    from mlops_assets.platforms.aws.arrival_events import SqsQueue
     from mlops_assets.platforms.aws.settings import current_aws_settings
 
     aws = current_aws_settings()
-    queue = aws.event_queues.get(aws.root.relative(prefix))
-    return SqsArrivalEvents(aws, queue, prefix) if queue else None
+    url = aws.event_queues.get(aws.root.relative(prefix))
+    return QueuedArrivalEvents(SqsQueue(aws, url), prefix) if url else None
 
 
 def _checks(platform: Platform) -> Checks:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.platforms.health import Checks
 from mlops_assets.platforms.ports import (
     Adapters,
+    ArrivalEvents,
     BatchScorer,
     Endpoint,
     ModelRegistry,
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
 def build_platform(settings: Settings) -> Platform:
     """The platform below `MLOPS_GCP_ROOT`; what it keeps on this machine lies in `settings.root`."""
-    adapters = Adapters(_store, _warehouse, _trainer, _registry, _endpoint, checks=_checks, batch=_batch)
+    adapters = Adapters(
+        _store, _warehouse, _trainer, _registry, _endpoint, events=_events, checks=_checks, batch=_batch
+    )
     return Platform(settings, adapters)
 
 
@@ -75,6 +79,16 @@ def _batch(settings: Settings, store: ObjectStore) -> BatchScorer:
     from mlops_assets.platforms.gcp.vertex_settings import current_vertex_settings
 
     return VertexBatchScorer(settings, store, current_gcp_settings(), current_vertex_settings())
+
+
+def _events(prefix: ArtifactUri) -> ArrivalEvents | None:
+    from mlops_assets.platforms.arrival_events import QueuedArrivalEvents
+    from mlops_assets.platforms.gcp.arrival_events import PubSubQueue
+    from mlops_assets.platforms.gcp.settings import current_gcp_settings
+
+    gcp = current_gcp_settings()
+    subscription = gcp.event_subscriptions.get(gcp.root.relative(prefix))
+    return QueuedArrivalEvents(PubSubQueue(subscription), prefix) if subscription else None
 
 
 def _checks(platform: Platform) -> Checks:

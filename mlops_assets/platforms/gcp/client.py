@@ -19,11 +19,25 @@ FIRST_WAIT = 0.3
 PATIENCE = 120.0
 # Seconds for a connection, and between two pieces of an answer.
 TIMEOUT = (10, 60)
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _THROTTLED = ("rateLimitExceeded", "quotaExceeded", "userRateLimitExceeded", "jobRateLimitExceeded")
 _MENDS = {
     "rateLimitExceeded": "Wait a little, or spread the load over more prefixes; then run again.",
     "quotaExceeded": "Ask for a higher quota (console: IAM & Admin, Quotas), or wait until it is free again.",
 }
+
+
+@lru_cache(maxsize=1)
+def credentials() -> tuple[Any, str | None]:
+    """Application Default Credentials, and the project that they name.
+
+    Raises:
+        SettingsError: where none are found.
+    """
+    import google.auth
+
+    with speaking("Google Cloud"):
+        return google.auth.default(scopes=_SCOPES)
 
 
 @lru_cache(maxsize=8)

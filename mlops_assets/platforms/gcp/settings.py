@@ -7,6 +7,7 @@ matter (Application Default Credentials): none is a setting.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.errors import PathEscapeError
 from mlops_assets.settings import read_settings
+
+_Subscription = Annotated[str, Field(pattern=r"^projects/[^/]+/subscriptions/[^/]+$")]
 
 
 class GcpSettings(BaseSettings):
@@ -36,6 +39,12 @@ class GcpSettings(BaseSettings):
         ge=0,
         description="Megabytes of copies of objects kept on this machine, in `cache/gcs` of the root; what "
         "was not read longest goes first, never what was read in the last six hours.",
+    )
+    event_subscriptions: dict[str, _Subscription] = Field(
+        default={},
+        description="Arrivals prefix to Pub/Sub subscription (full resource name) that Cloud Storage "
+        "notifies of objects below it; a JSON object. Objects are seen at the next tick then, whatever "
+        "their keys; listing goes on beside.",
     )
     kms_key: str | None = Field(
         default=None,

@@ -7,13 +7,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.errors import SettingsError
-from mlops_assets.platforms.gcp.client import speaking
+from mlops_assets.platforms.gcp.client import credentials, speaking
 
 if TYPE_CHECKING:
     from mlops_assets.platforms.gcp.settings import GcpSettings
     from mlops_assets.platforms.gcp.vertex_settings import VertexSettings
-
-_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def place_of(gcp: GcpSettings, vertex: VertexSettings) -> VertexPlace:
     Raises:
         SettingsError: where neither the settings nor the credentials name a project.
     """
-    project = gcp.project or _credentials()[1]
+    project = gcp.project or credentials()[1]
     if not project:
         raise SettingsError(
             "No project is known.", where="environment or .env", mend="Set MLOPS_GCP_PROJECT."
@@ -67,7 +65,7 @@ def authorized_session() -> Any:
     """A session of requests that logs in as every client does, for what has no client library here."""
     from google.auth.transport.requests import AuthorizedSession
 
-    return AuthorizedSession(_credentials()[0])
+    return AuthorizedSession(credentials()[0])
 
 
 @lru_cache(maxsize=16)
@@ -76,13 +74,5 @@ def _client(kind: str, endpoint: str) -> Any:
 
     with speaking("Vertex AI"):
         return getattr(aiplatform_v1, kind)(
-            credentials=_credentials()[0], transport="rest", client_options={"api_endpoint": endpoint}
+            credentials=credentials()[0], transport="rest", client_options={"api_endpoint": endpoint}
         )
-
-
-@lru_cache(maxsize=1)
-def _credentials() -> tuple[Any, str | None]:
-    import google.auth
-
-    with speaking("Google Cloud"):
-        return google.auth.default(scopes=_SCOPES)

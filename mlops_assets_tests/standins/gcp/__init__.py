@@ -5,7 +5,7 @@ errors in Google's shape), `faults` makes calls fail, `identity` is the service 
 as. `fixtures` are pytest's.
 
 Cloud Storage: `objects` keeps them, `uploads` takes them in, `storage` is its JSON API, `batch` many calls of
-it in one.
+it in one. `pubsub` is Pub/Sub (over REST alone), which buckets notify of what is written and deleted.
 
 BigQuery: `bigquery` is its API, `bigquery_jobs` what runs, `bigquery_script` runs SQL by DuckDB; names of
 tables are found by `bigquery_names` in `bigquery_catalogue`, partitions read by `bigquery_layout`, objects

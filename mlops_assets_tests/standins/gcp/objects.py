@@ -102,13 +102,18 @@ class Page:
 
 
 class Objects:
-    """All buckets; of two conditional writes of the same state one wins."""
+    """All buckets; of two conditional writes of the same state one wins.
+
+    Attributes:
+        changed: called with `OBJECT_FINALIZE` for what was written, `OBJECT_DELETE` for what was deleted or
+            written over.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._lock, self._clock = folder, RLock(), 0
         self._buckets: dict[str, Bucket] = {}
-        self.written: list[Callable[[Stored], None]] = []
+        self.changed: list[Callable[[str, Stored], None]] = []
 
     def scratch(self) -> Path:
         """A new file's path, for bytes on their way in."""
@@ -201,8 +206,9 @@ class Objects:
                 insort(home.names, name)
             else:
                 before.path.unlink()
-        for hear in self.written:
-            hear(stored)
+        self._tell("OBJECT_FINALIZE", stored)
+        if before is not None:
+            self._tell("OBJECT_DELETE", before)
         return stored
 
     def describe(self, bucket: str, name: str, changed: Mapping[str, Any], conditions: Any) -> Stored:
@@ -233,6 +239,7 @@ class Objects:
             del home.objects[name]
             del home.names[bisect_left(home.names, name)]
             found.path.unlink()
+        self._tell("OBJECT_DELETE", found)
 
     def list(self, bucket: str, query: Mapping[str, str]) -> Page:
         """A page of a listing, by prefix, delimiter, startOffset, endOffset, maxResults and pageToken."""
@@ -258,6 +265,10 @@ class Objects:
                 else:
                     items.append(home.objects[name])
             return Page(items, prefixes, None)
+
+    def _tell(self, event: str, stored: Stored) -> None:
+        for hear in self.changed:
+            hear(event, stored)
 
     def _next_generation(self) -> int:
         self._clock = max(self._clock + 1, time.time_ns() // 1_000)

@@ -17,6 +17,7 @@ from mlops_assets_tests.standins.gcp.batch import Batch
 from mlops_assets_tests.standins.gcp.bigquery import BigQuery
 from mlops_assets_tests.standins.gcp.faults import Faults
 from mlops_assets_tests.standins.gcp.identity import ServiceAccount
+from mlops_assets_tests.standins.gcp.pubsub import PubSub
 from mlops_assets_tests.standins.gcp.storage import Storage
 from mlops_assets_tests.standins.gcp.vertex import IMAGE, Vertex
 from mlops_assets_tests.standins.gcp.web import Api
@@ -35,13 +36,14 @@ class _Handler(WSGIRequestHandler):
 
 
 class GcpServer:
-    """Cloud Storage, BigQuery, Vertex AI with its jobs' log, a service account's tokens; all start empty.
+    """Cloud Storage, Pub/Sub, BigQuery, Vertex AI with its jobs' log, a service account's tokens; all empty.
 
     Attributes:
         endpoint: `http://127.0.0.1:<port>`.
         api: every route; more can be added.
         faults: what is to go wrong, and how often each method was called.
         storage: what Cloud Storage holds.
+        pubsub: Pub/Sub, which buckets notify.
         bigquery: what BigQuery holds, and its jobs.
         vertex: Vertex AI.
         account: the service account that clients log in as.
@@ -60,7 +62,8 @@ class GcpServer:
         self.folder = Path(tempfile.mkdtemp(prefix="mlops-gcp-"))
         self.storage = Storage(self.folder / "objects")
         self.bigquery = BigQuery(self.folder / "tables", self.storage.objects, PROJECT, LOCATION)
-        self.api = Api([*self.storage.routes(), *self.bigquery.routes()])
+        self.pubsub = PubSub(self.storage.objects)
+        self.api = Api([*self.storage.routes(), *self.pubsub.routes(), *self.bigquery.routes()])
         self.faults = Faults(self.api)
         self.api.add(Batch(self.faults).routes())
         self._server = make_server(
@@ -98,6 +101,7 @@ class GcpServer:
         return {
             "STORAGE_EMULATOR_HOST": self.endpoint,
             "BIGQUERY_EMULATOR_HOST": self.endpoint,
+            "PUBSUB_EMULATOR_HOST": self.endpoint.removeprefix("http://"),
             "GOOGLE_APPLICATION_CREDENTIALS": str(self.account.file),
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
@@ -130,6 +134,21 @@ class GcpServer:
             ),
             client_options={"api_endpoint": self.endpoint},
         )
+
+    def pubsub_client(self, kind: str) -> Any:
+        """A client of this server's Pub/Sub, `Publisher` or `Subscriber`, logged in likewise."""
+        import google.pubsub_v1
+        from google.oauth2.service_account import Credentials
+
+        client = getattr(google.pubsub_v1, f"{kind}Client")
+        # The client takes PUBSUB_EMULATOR_HOST to mean gRPC, except where it is given a transport.
+        transport = client.get_transport_class("rest")(
+            host=self.endpoint,
+            credentials=Credentials.from_service_account_file(
+                str(self.account.file), scopes=["https://www.googleapis.com/auth/cloud-platform"]
+            ),
+        )
+        return client(transport=transport)
 
     def vertex_client(self, kind: Any) -> Any:
         """A gapic client of this server's Vertex AI, such as JobServiceClient, logged in likewise."""
