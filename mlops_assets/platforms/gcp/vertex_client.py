@@ -53,7 +53,7 @@ def place_of(gcp: GcpSettings, vertex: VertexSettings) -> VertexPlace:
     Raises:
         SettingsError: where neither the settings nor the credentials name a project.
     """
-    project = gcp.project or _credentials()[1]
+    project = gcp.project or credentials()[1]
     if not project:
         raise SettingsError(
             "No project is known.", where="environment or .env", mend="Set MLOPS_GCP_PROJECT."
@@ -67,7 +67,7 @@ def authorized_session() -> Any:
     """A session of requests that logs in as every client does, for what has no client library here."""
     from google.auth.transport.requests import AuthorizedSession
 
-    return AuthorizedSession(_credentials()[0])
+    return AuthorizedSession(credentials()[0])
 
 
 @lru_cache(maxsize=16)
@@ -76,12 +76,17 @@ def _client(kind: str, endpoint: str) -> Any:
 
     with speaking("Vertex AI"):
         return getattr(aiplatform_v1, kind)(
-            credentials=_credentials()[0], transport="rest", client_options={"api_endpoint": endpoint}
+            credentials=credentials()[0], transport="rest", client_options={"api_endpoint": endpoint}
         )
 
 
 @lru_cache(maxsize=1)
-def _credentials() -> tuple[Any, str | None]:
+def credentials() -> tuple[Any, str | None]:
+    """The Application Default Credentials, and the project that they name.
+
+    Raises:
+        SettingsError: where there are none.
+    """
     import google.auth
 
     with speaking("Google Cloud"):
