@@ -30,9 +30,10 @@ _LEAST_FREE = 1 << 30
 def doctor(state: State, as_json: bool) -> int:
     """Check Python, packages, settings, disk, ports, declarations and what the platform needs.
 
-    On a cloud that is the bucket, the warehouse, a row on its way between them, the registry; on AWS also
-    who calls, the region, the role and quotas. What it writes there it removes. Each thing that is wrong
-    comes with its mend. Exit status 1 where something is.
+    On a cloud that is who calls, the region, the bucket, the warehouse, a row on its way between them, the
+    registry and the image; on AWS also the role and quotas, on Google Cloud the project, locations, Vertex AI
+    and its service account. What it writes there it removes. Each thing that is wrong comes with its mend.
+    Exit status 1 where something is.
 
     \b
     Example:

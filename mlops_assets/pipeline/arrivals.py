@@ -10,6 +10,7 @@ from mlops_assets.declaration.loaded import LoadedDeclaration
 from mlops_assets.declaration.schema import ArrivalColumn
 from mlops_assets.errors import DataError, MlopsAssetsError
 from mlops_assets.pipeline.conditions import check_bounds, conditions
+from mlops_assets.pipeline.costs import counted
 from mlops_assets.pipeline.intake import Intake, Taken
 from mlops_assets.pipeline.names import Names
 from mlops_assets.pipeline.presentation import column_schema, engine, table
@@ -52,7 +53,8 @@ def arrivals_asset(loaded: LoadedDeclaration) -> dg.AssetsDefinition:
         keys = _partition_keys(context, loaded)
         intake = Intake(platform, loaded, conditions(spec.arrivals))
         report = _Report(context, intake, loaded)
-        taken, bad = _take_all(context, intake, report, keys)
+        with counted(context, platform, loaded.name, "arrivals") as report.costs:
+            taken, bad = _take_all(context, intake, report, keys)
         if bad:
             report.log_each(taken)
             raise _unreadable(bad, len(taken))
@@ -139,11 +141,17 @@ def _described(name: str, item: ArrivalColumn) -> str | None:
 
 
 class _Report:
-    """What the UI shows of each partition."""
+    """What the UI shows of each partition.
+
+    Attributes:
+        costs: metadata of what taking all of the step's objects cost; an object that was not loaded again
+            cost nothing.
+    """
 
     def __init__(self, context: dg.AssetExecutionContext, intake: Intake, loaded: LoadedDeclaration) -> None:
         self._context, self._intake = context, intake
         self._names = Names(loaded.name)
+        self.costs: Mapping[str, float] = {}
         declared = loaded.spec.arrivals.columns
         columns = [Column(name=name, type=item.type) for name, item in declared.items()]
         self._schema = column_schema(
@@ -171,6 +179,8 @@ class _Report:
             [key for key, item in taken.items() if item.entry.quarantined]
         )
         made: dict[str, dict[str, Any]] = {}
+        loaded_now = sum(item.loaded_now for item in taken.values())
+        shared = {"warehouse/objects": loaded_now} if self.costs and loaded_now > 1 else {}
         for key, item in taken.items():
             made[key] = {
                 "dagster/partition_row_count": item.entry.loaded,
@@ -182,6 +192,8 @@ class _Report:
                 "dagster/table_name": self._names.arrivals,
                 "dagster/column_schema": self._schema,
             }
+            if item.loaded_now:
+                made[key] |= {**self.costs, **shared}
             if item.entry.quarantined:
                 worst = sorted(reasons.get(key, {}).items(), key=lambda pair: (-pair[1], pair[0]))[:20]
                 counted = [{"reason": reason, "rows": count} for reason, count in worst]

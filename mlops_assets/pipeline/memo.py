@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from mlops_assets.artifacts import ArtifactUri, Value, digest_of
 from mlops_assets.artifacts.digest import canonical_json
 from mlops_assets.errors import ArtifactError
+from mlops_assets.pipeline.costs import counted
 from mlops_assets.pipeline.names import Names
 from mlops_assets.platforms.ports import Platform
 
@@ -113,13 +114,14 @@ def once(
     if mutable:
         _write(platform, folder.join("latest.json"), {"key": None, "parts": parts})
     started = time.monotonic()
-    made = work(key)
+    with counted(context, platform, step.model, step.stage) as costs:
+        made = work(key)
     run_id = context.run.run_id
     record = {"key": key, "parts": parts, "value": made.value.model_dump(mode="json"), "run_id": run_id}
     _write(platform, folder.join(f"{key}.json"), record)
     _write(platform, folder.join("latest.json"), {"key": key, "parts": parts})
     seconds = time.monotonic() - started
-    return Outcome(made.value, False, {**made.metadata, **_metadata(False, reason, key, seconds)})
+    return Outcome(made.value, False, {**made.metadata, **costs, **_metadata(False, reason, key, seconds)})
 
 
 def remembered(platform: Platform, model: str, stage: str, returns: type[V]) -> Iterator[V]:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from mlops_assets.artifacts import Dataset
 from mlops_assets.declaration.loaded import LoadedDeclaration
+from mlops_assets.pipeline.costs import counted
 from mlops_assets.pipeline.drift import ColumnDrift, Limits, compare
 from mlops_assets.pipeline.handover import latest
 from mlops_assets.pipeline.names import Names
@@ -56,7 +57,8 @@ def drift_check(loaded: LoadedDeclaration) -> dg.AssetChecksDefinition:
             "rows": against["rows"],
             "columns": {name: against["columns"][name] for name in columns if name in against["columns"]},
         }
-        current = count_arrivals(platform, names, part, columns, keys[-_OBJECTS:])
+        with counted(context, platform, loaded.name, CHECK) as costs:
+            current = count_arrivals(platform, names, part, columns, keys[-_OBJECTS:])
         if not current["rows"]:
             return dg.AssetCheckResult(passed=True, description="Nothing was loaded that could be compared.")
         limits = _limits(loaded)
@@ -71,6 +73,7 @@ def drift_check(loaded: LoadedDeclaration) -> dg.AssetChecksDefinition:
                 "not_compared": ", ".join(left_out) or "none",
                 "columns": _table(found),
                 "plot": _plot(found, limits.psi),
+                **costs,
             },
         )
 

@@ -20,6 +20,7 @@ from mlops_assets.artifacts import (
     ModelVersion,
     TableRef,
 )
+from mlops_assets.platforms.costs import Account
 from mlops_assets.platforms.health import Checks
 from mlops_assets.platforms.model_registry import ModelRegistry
 
@@ -264,6 +265,13 @@ class Warehouse(Protocol):
 
     def drop(self, relation: str) -> None:
         """Drop a table or view if it exists."""
+        ...
+
+    def costs(self, account: Account) -> Mapping[str, float]:
+        """What was asked under a closed account cost: `queries`, `query_seconds`, and what is billed here.
+
+        What a figure counts is the warehouse's own matter; those that it does not know are not there.
+        """
         ...
 
 

@@ -41,7 +41,7 @@ def test_everything_is_looked_at_and_nothing_is_left(exported: dict[str, str], t
         ),
         ("role", {"MLOPS_AWS_ROLE_ARN": ""}, "MLOPS_AWS_ROLE_ARN is not set", "deploy/aws"),
         (
-            "redshift",
+            "warehouse",
             {"MLOPS_REDSHIFT_PASSWORD": "wr0ng"},
             "does not let us in",
             "MLOPS_REDSHIFT_USER",

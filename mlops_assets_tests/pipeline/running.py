@@ -16,6 +16,7 @@ from mlops_assets.pipeline.handover import handover_io_manager, latest
 from mlops_assets.pipeline.landing import run_tags
 from mlops_assets.pipeline.names import Names
 from mlops_assets.pipeline.tables import table_assets
+from mlops_assets.platforms.ports import Platform
 from mlops_assets_tests.factories import declaration, home_attributes, local_platform, write_landing
 
 
@@ -25,7 +26,7 @@ class DataStages:
     def __init__(self, tmp_path: Path, attributes: Mapping[str, Any] | None = None, **options: Any) -> None:
         self.path = tmp_path
         self.settings: dict[str, Any] = options.pop("settings", {})
-        self.platform = local_platform(tmp_path, **self.settings)
+        self.platform: Platform = options.pop("platform", None) or local_platform(tmp_path, **self.settings)
         self.instance = dg.DagsterInstance.ephemeral()
         self.loaded: LoadedDeclaration
         self.declare(attributes, **options)

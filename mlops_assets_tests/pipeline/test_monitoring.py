@@ -100,6 +100,7 @@ def test_an_arrival_like_the_training_data_passes(model: Callable[..., Model]) -
     assert evaluation.passed
     assert value(evaluation, "rows") == 300
     assert value(evaluation, "columns_drifted") == 0
+    assert value(evaluation, "warehouse/queries") > 0
 
 
 def test_an_arrival_that_moved_fails_names_the_columns_and_blocks_nothing(

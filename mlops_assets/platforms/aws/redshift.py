@@ -24,6 +24,7 @@ from mlops_assets.platforms.aws.redshift_connection import (
     Transport,
 )
 from mlops_assets.platforms.aws.redshift_sql import literal
+from mlops_assets.platforms.costs import open_account
 
 T = TypeVar("T")
 _IDLE = 4
@@ -66,7 +67,8 @@ class Redshift:
         """Run `work` in one transaction, again where the connection is lost or another one was in the way.
 
         Args:
-            label: the query group of its statements: by it the service's history tells what they cost.
+            label: the query group of its statements, behind that of the open account: by it the service's
+                history tells what they cost.
             work: may run more than once; all it does must be in the transaction.
             done: asked before a repetition, in its transaction: the result, where the work was committed.
 
@@ -125,6 +127,8 @@ class Redshift:
         The transaction is the caller's to commit. What it said of the label holds from then on, so that the
         next one under the same label need not say it again.
         """
+        account = open_account()
+        label = f"{account.label}: {label}" if account else label
         connection, before = self._take(label)
         holds, good = before, False
         try:

@@ -17,6 +17,7 @@ from typing import Any
 from mlops_assets.platforms.aws.redshift_connection import ConnectionLostError, Rows, StatementError
 from mlops_assets.platforms.aws.redshift_credentials import Clients
 from mlops_assets.platforms.aws.redshift_settings import RedshiftSettings
+from mlops_assets.platforms.costs import query
 
 _KEEP = 3_600
 _WAIT = 20
@@ -79,6 +80,7 @@ class DataApiConnection:
         self._session: str | None = None
         self._begun = False
 
+    @query()
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """Run one statement and fetch every page of its result."""
         if not self._begun:

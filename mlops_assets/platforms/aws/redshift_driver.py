@@ -15,6 +15,7 @@ from mlops_assets.platforms.aws.redshift_connection import (
 )
 from mlops_assets.platforms.aws.redshift_credentials import Credentials
 from mlops_assets.platforms.aws.redshift_settings import RedshiftSettings
+from mlops_assets.platforms.costs import query
 
 if TYPE_CHECKING:
     import redshift_connector
@@ -87,6 +88,7 @@ class DriverConnection:
         self._cursor = connection.cursor()
         self._cursor.paramstyle = "named"
 
+    @query()
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
         """Run one statement; the rows are all held."""
         with _translated():

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from mlops_assets.platforms.aws.redshift_sql import DIALECT, literal, quote_rela
 from mlops_assets.platforms.aws.redshift_staging import Staging
 from mlops_assets.platforms.aws.redshift_tables import TableWork
 from mlops_assets.platforms.aws.redshift_write import TableWrite, staged_batches
+from mlops_assets.platforms.costs import Account
 from mlops_assets.platforms.embedded import EmbeddedEngine
 from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild
 from mlops_assets.platforms.sql import transpile
@@ -33,15 +33,6 @@ _FEW = 2_000
 _FETCH = 20_000
 _KEYS = 1_000
 _PART_MB = 64
-
-
-@dataclass(frozen=True)
-class QueryCosts:
-    """Statements, the seconds that they took, and the bytes that they returned."""
-
-    queries: int
-    seconds: float
-    bytes: int
 
 
 class RedshiftWarehouse:
@@ -152,19 +143,20 @@ class RedshiftWarehouse:
         """Drop a table or view if it exists."""
         self._redshift.run(f"drop {relation}", lambda connection: relations.drop(connection, relation))
 
-    def costs(self, label: str) -> QueryCosts:
-        """What the statements under a query group cost: `load <relation>`, `build <relation>`, `write …`.
+    def costs(self, account: Account) -> Mapping[str, float]:
+        """Statements and their seconds as seen from here, and `bytes_returned` by the service's own history.
 
-        Redshift keeps its history for seven days, and shows a statement some seconds after it ended.
+        Redshift keeps its history for seven days. It may show a statement some seconds after its end, so the
+        bytes are at least those.
         """
+        label = f"{account.label}:"
         found = self._redshift.query(
             "costs",
-            "SELECT count(*), coalesce(sum(elapsed_time), 0), coalesce(sum(returned_bytes), 0) "
-            "FROM sys_query_history WHERE query_label = :label",
+            "SELECT coalesce(sum(returned_bytes), 0) FROM sys_query_history "
+            f"WHERE left(query_label, {len(label)}) = :label",
             {"label": label},
         )
-        queries, microseconds, size = found.rows[0]
-        return QueryCosts(int(queries), int(microseconds) / 1e6, int(size))
+        return {**account.figures, "bytes_returned": int(found.one())}
 
     # --- results ------------------------------------------------------------------------------------------
 

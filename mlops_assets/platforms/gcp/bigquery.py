@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.errors import DataError, JobFailedError
+from mlops_assets.platforms.costs import open_account, query, spend
 from mlops_assets.platforms.gcp import client as clients
 from mlops_assets.platforms.gcp.bigquery_sql import parameter_type
 from mlops_assets.platforms.gcp.client import said, speaking
@@ -32,22 +31,12 @@ _RIVALS = "due to concurrent update"
 _WRONG = ("invalidQuery", "notFound", "invalid", "bytesBilledLimitExceeded", "resourcesExceeded", "duplicate")
 
 
-@dataclass(frozen=True)
-class QueryCosts:
-    """Jobs, their slot time in seconds, and the bytes that they were billed for."""
-
-    queries: int = 0
-    slot_seconds: float = 0.0
-    bytes_billed: int = 0
-
-
 class BigQuery:
     """One project's BigQuery in one location."""
 
     def __init__(self, gcp: GcpSettings, settings: BigQuerySettings) -> None:
         self.location, self.settings, self.kms_key = gcp.location, settings, gcp.kms_key
         self._project = gcp.project
-        self._costs: defaultdict[str, QueryCosts] = defaultdict(QueryCosts)
 
     @cached_property
     def client(self) -> Client:
@@ -57,10 +46,6 @@ class BigQuery:
         with speaking("BigQuery"):
             return bigquery.Client(project=self._project, location=self.location)
 
-    def costs(self, label: str) -> QueryCosts:
-        """What the jobs under a label cost in this process."""
-        return self._costs[label]
-
     def run(
         self,
         label: str,
@@ -68,15 +53,17 @@ class BigQuery:
         parameters: Mapping[str, Any] | None = None,
         *,
         estimate: bool = False,
+        limit: int | None = None,
         destination: Table | None = None,
     ) -> RowIterator:
         """Run a statement or a script; its rows.
 
         Args:
-            label: what it is for, such as `build m.t`: its label, and what its costs are counted under.
+            label: what it is for, such as `build m.t`: a label of its job.
             sql: in BigQuery's words.
             parameters: named; a list is an array of texts.
-            estimate: look by a dry run first whether it would read more than the settings allow.
+            estimate: look by a dry run first whether it would read more than is allowed.
+            limit: bytes that it may be billed for; the settings' limit holds all the same.
             destination: table that its rows replace.
 
         Raises:
@@ -85,11 +72,12 @@ class BigQuery:
         from google.cloud.bigquery import EncryptionConfiguration, QueryJobConfig
 
         config = QueryJobConfig(query_parameters=_parameters(parameters or {}), use_legacy_sql=False)
+        limits = [item for item in (limit, self.settings.maximum_bytes_billed) if item is not None]
+        if limits:
+            config.maximum_bytes_billed = min(limits)
         if estimate:
             self._estimate(label, sql, config)
         config.labels = self._labels(label)
-        if self.settings.maximum_bytes_billed is not None:
-            config.maximum_bytes_billed = self.settings.maximum_bytes_billed
         if destination is not None:
             config.destination, config.write_disposition = destination.reference, "WRITE_TRUNCATE"
             if self.kms_key:
@@ -145,7 +133,8 @@ class BigQuery:
         with speaking(label, JobFailedError):
             for attempt in range(1, _TRIES + 1):
                 try:
-                    return self._waited(label, start, f"{name}_{attempt}")
+                    with query():
+                        return self._waited(start, f"{name}_{attempt}")
                 except GoogleAPICallError as error:
                     reason, message = said(error)
                     passing = reason in _PASSING or _RIVALS in message
@@ -154,7 +143,7 @@ class BigQuery:
                     time.sleep(clients.FIRST_WAIT * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _waited(self, label: str, start: Callable[[str], Any], job_id: str) -> Any:
+    def _waited(self, start: Callable[[str], Any], job_id: str) -> Any:
         from google.api_core.exceptions import Conflict
 
         try:
@@ -167,11 +156,9 @@ class BigQuery:
             if not isinstance(error, Exception):  # the run is interrupted
                 job.cancel(retry=_retry())
             raise
-        known, billed = self._costs[label], int(getattr(job, "total_bytes_billed", 0) or 0)
-        slots = int(getattr(job, "slot_millis", 0) or 0) / 1_000
-        self._costs[label] = QueryCosts(
-            known.queries + 1, known.slot_seconds + slots, known.bytes_billed + billed
-        )
+        # Loading and extracting are not billed.
+        billed, slots = (int(getattr(job, name, 0) or 0) for name in ("total_bytes_billed", "slot_millis"))
+        spend(bytes_billed=billed, slot_seconds=slots / 1_000)
         return result
 
     def _estimate(self, label: str, sql: str, config: Any) -> None:
@@ -185,12 +172,13 @@ class BigQuery:
                 job = self.client.query(sql, dry, retry=_retry(), timeout=clients.TIMEOUT[1])
             except GoogleAPICallError as error:
                 raise self._explained(error, label) from error
-        limit, would = self.settings.maximum_bytes_billed, int(job.total_bytes_processed or 0)
+        limit, would = config.maximum_bytes_billed, int(job.total_bytes_processed or 0)
         if limit is not None and would > limit:
             raise DataError(
                 f"It would read {would:,} bytes, more than the {limit:,} that one query may be billed for.",
                 where=label,
-                mend="Read less (partitions, columns), or raise MLOPS_BIGQUERY_MAXIMUM_BYTES_BILLED.",
+                mend="Read less (partitions, columns), or raise the limit: `-- maximum_bytes_billed` of the "
+                "table's file, MLOPS_BIGQUERY_MAXIMUM_BYTES_BILLED of all.",
             )
 
     def _explained(self, error: GoogleAPICallError, label: str) -> Exception:
@@ -202,8 +190,14 @@ class BigQuery:
         return error
 
     def _labels(self, label: str) -> dict[str, str]:
-        text = re.sub(r"[^a-z0-9_-]+", "_", label.lower())[:63]
-        return {**self.settings.labels, "mlops_assets": text}
+        """The settings' own, what the job is for, and the asset and run that it is counted under."""
+        ours, account = {"mlops_assets": label}, open_account()
+        if account is not None:
+            ours |= {"mlops_asset": account.asset, "mlops_run": account.run}
+        return {
+            **self.settings.labels,
+            **{name: re.sub(r"[^a-z0-9_-]+", "_", text.lower())[:63] for name, text in ours.items()},
+        }
 
 
 def _parameters(values: Mapping[str, Any]) -> Sequence[Any]:

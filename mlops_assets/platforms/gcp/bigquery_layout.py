@@ -53,6 +53,16 @@ def table_layout(options: Mapping[str, str], types: Mapping[str, str], where: st
     return " ".join([*parts, f"OPTIONS ({', '.join(settings)})" if settings else ""]).strip()
 
 
+def limit_of(options: Mapping[str, str], where: str) -> int | None:
+    """Bytes that each query of the table may be billed for, by the header's `maximum_bytes_billed: n`.
+
+    Raises:
+        DeclarationError: where it is not a whole number.
+    """
+    text = options.get("maximum_bytes_billed")
+    return _number(text, where) if text else None
+
+
 def layout_of(table: Table) -> str:
     """The clauses that a table was made with."""
     options: dict[str, str] = {"cluster_by": ",".join(map(decoded, table.clustering_fields or ()))}

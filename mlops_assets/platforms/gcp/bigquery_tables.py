@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mlops_assets.artifacts import TableRef
 from mlops_assets.platforms.dialect_bigquery import decoded
 from mlops_assets.platforms.gcp.bigquery import BigQuery
-from mlops_assets.platforms.gcp.bigquery_layout import layout_of, table_layout, types_of
+from mlops_assets.platforms.gcp.bigquery_layout import layout_of, limit_of, table_layout, types_of
 from mlops_assets.platforms.gcp.bigquery_relations import Relations, columns_of
 from mlops_assets.platforms.gcp.bigquery_sql import quote, quote_relation, sql_type, transpiled
 from mlops_assets.platforms.ports import TableBuild
@@ -25,10 +25,12 @@ class TableWork:
 
         Raises:
             DataError: for what BigQuery cannot express.
+            DeclarationError: for a limit that is not a number.
         """
         self._bigquery, self._relations, self._build = bigquery, relations, build
         self._select = transpiled(build.select, bigquery.location)
         self._label = f"build {build.relation}"
+        self._limit = limit_of(build.options, build.relation)
 
     def run(self) -> TableRef:
         """Build and put in place.
@@ -51,6 +53,7 @@ class TableWork:
                 select=self._select,
                 key=build.unique_key,
                 label=self._label,
+                limit=self._limit,
             )
         else:
             self._replace()
@@ -87,7 +90,7 @@ class TableWork:
 
     def _create(self, relation: str, layout: str) -> None:
         sql = f"CREATE OR REPLACE TABLE {quote_relation(relation)} {layout} AS {self._select}"
-        self._bigquery.run(self._label, sql, estimate=True)
+        self._bigquery.run(self._label, sql, estimate=True, limit=self._limit)
 
     def _layout(self) -> str:
         """The clauses of the header; the types of the columns it names are looked up first."""
@@ -100,7 +103,14 @@ class TableWork:
 
 
 def merge(
-    bigquery: BigQuery, relations: Relations, relation: str, *, select: str, key: Sequence[str], label: str
+    bigquery: BigQuery,
+    relations: Relations,
+    relation: str,
+    *,
+    select: str,
+    key: Sequence[str],
+    label: str,
+    limit: int | None = None,
 ) -> None:
     """Let the rows of a SELECT replace those of equal key, in one statement; NULL equals NULL.
 
@@ -109,7 +119,8 @@ def merge(
     """
     staging = relations.beside(relation)
     try:
-        bigquery.run(label, f"CREATE OR REPLACE TABLE {quote_relation(staging)} AS {select}", estimate=True)
+        sql = f"CREATE OR REPLACE TABLE {quote_relation(staging)} AS {select}"
+        bigquery.run(label, sql, estimate=True, limit=limit)
         coming = types_of(relations.known(staging))
         relations.widen(relation, coming, label)
         present = types_of(relations.known(relation))
@@ -130,6 +141,7 @@ def merge(
             f"MERGE INTO {quote_relation(relation)} AS t USING ({rows} UNION ALL {gone}) AS s "
             f"ON NOT s.__new AND {equal} WHEN MATCHED THEN DELETE "
             f"WHEN NOT MATCHED AND s.__new THEN INSERT ({names}) VALUES ({names})",
+            limit=limit,
         )
     finally:
         relations.drop(staging)

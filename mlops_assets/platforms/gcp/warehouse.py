@@ -12,9 +12,10 @@ from mlops_assets.artifacts import ArtifactUri, Column, TableRef
 from mlops_assets.errors import DataError
 from mlops_assets.platforms.arriving import ledger as ledgers
 from mlops_assets.platforms.arriving.staged import judge
+from mlops_assets.platforms.costs import Account
 from mlops_assets.platforms.dialect_bigquery import decoded
 from mlops_assets.platforms.embedded import EmbeddedEngine
-from mlops_assets.platforms.gcp.bigquery import BigQuery, QueryCosts
+from mlops_assets.platforms.gcp.bigquery import BigQuery
 from mlops_assets.platforms.gcp.bigquery_load import LIMITS, ArrivalLoad
 from mlops_assets.platforms.gcp.bigquery_relations import Relations, columns_of
 from mlops_assets.platforms.gcp.bigquery_results import Results
@@ -148,9 +149,9 @@ class BigQueryWarehouse:
         """Drop a table or view if it exists."""
         self._relations.drop(relation)
 
-    def costs(self, label: str) -> QueryCosts:
-        """What jobs cost in this process, by label: `load <relation>`, `build <relation>`, `write …`."""
-        return self._bigquery.costs(label)
+    def costs(self, account: Account) -> Mapping[str, float]:
+        """Jobs and their seconds, `bytes_billed` and `slot_seconds`, as each job said at its end."""
+        return dict(account.figures)
 
     # --- results ------------------------------------------------------------------------------------------
 

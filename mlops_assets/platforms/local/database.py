@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from mlops_assets.errors import DataError, MlopsAssetsError, StorageError
+from mlops_assets.platforms.costs import query
 from mlops_assets.platforms.sql import literal
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Database:
     def connect(self) -> Iterator[DuckDBPyConnection]:
         """A connection that is closed at the end; DuckDB's errors leave as this package's.
 
+        It counts as one query; waiting for the file does not.
+
         Raises:
             StorageError: where the file stays taken, the disk is full, or the file is damaged.
             DataError: where the SQL is wrong.
@@ -68,7 +71,8 @@ class Database:
 
         connection = self._open()
         try:
-            yield connection
+            with query():
+                yield connection
         except duckdb.Error as error:
             raise explained(error, str(self.path)) from error
         finally:

@@ -285,8 +285,8 @@ def _quiet() -> None:
 def _import_mappers() -> None:
     """Import what of SQLAlchemy MLflow uses and Dagster does not, before a thread imports MLflow.
 
-    While this package is being imported, SQLAlchemy's other half calls into it: what Dagster's storage asks in
-    another thread at that moment can fail.
+    While this package is being imported, SQLAlchemy's other half calls into it: what Dagster's storage asks
+    in another thread at that moment can fail.
     """
     import sqlalchemy.orm  # noqa: F401
 

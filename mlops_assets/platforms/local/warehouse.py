@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_assets.artifacts import ArtifactUri, Column, TableRef
 from mlops_assets.errors import DataError, StorageError
+from mlops_assets.platforms.costs import Account
 from mlops_assets.platforms.embedded import EXPORTED
 from mlops_assets.platforms.local import relations
 from mlops_assets.platforms.local.arrival_load import ArrivalLoad
@@ -177,6 +178,10 @@ class DuckDBWarehouse:
     def drop(self, relation: str) -> None:
         """Drop a table or view if it exists."""
         self._database.run(lambda connection: relations.drop(connection, relation))
+
+    def costs(self, account: Account) -> Mapping[str, float]:
+        """Operations, and the seconds that they took; nothing else is spent on one machine."""
+        return dict(account.figures)
 
     def _build_view(self, connection: DuckDBPyConnection, relation: str, select: str) -> TableRef:
         if relations.kind_of(connection, relation) == "TABLE":

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mlops_assets.errors import DataError, MlopsAssetsError, SettingsError, StorageError
-from mlops_assets.platforms.aws.warehouse import RedshiftWarehouse
 from mlops_assets.platforms.ports import LoadResult, Platform, TableBuild
 from mlops_assets_tests.platforms.aws.conftest import Make
 from mlops_assets_tests.platforms.contracts.warehouse import load, reader, request, rows
@@ -239,13 +238,3 @@ def test_a_certificate_for_another_host_is_refused(make: Make) -> None:
     platform = make(host="127.0.0.1", connect_timeout=5)
     with pytest.raises(StorageError, match="connection to Redshift"):
         platform.warehouse.query("SELECT 1 AS a")
-
-
-def test_the_history_tells_what_each_operation_cost(platform: Platform) -> None:
-    warehouse = platform.warehouse
-    assert isinstance(warehouse, RedshiftWarehouse)
-    warehouse.build(TableBuild("m.t", "SELECT 1 AS a"))
-    cost = warehouse.costs("build m.t")
-    assert cost.queries > 0
-    assert cost.seconds > 0
-    assert warehouse.costs("build m.other").queries == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +21,10 @@ from mlops_assets.pipeline.splits import SPLITS, Splitter
 from mlops_assets.platforms.local import build_platform
 from mlops_assets.platforms.ports import Platform, TableBuild, Warehouse
 from mlops_assets.settings import Settings
+from mlops_assets_tests.factories import HOMES_SQL, aws_platform, csv_text, home_rows
+from mlops_assets_tests.pipeline.running import DataStages, metadata
 from mlops_assets_tests.platforms.contracts.warehouse import load
+from mlops_assets_tests.standins.redshift import RedshiftStandIn
 
 RELATION, STAGED = "stages.rows", "stages.staged"
 
@@ -159,3 +164,39 @@ def test_an_export_has_the_rows_and_types_that_training_reads(
     assert redshift.export(select, uri) == 400
     exported = pq.read_table(platform.store.local(uri))
     assert exported.equals(pa.Table.from_batches(list(local.read(select))).cast(exported.schema))
+
+
+def test_assets_carry_what_their_queries_cost_and_are_made_where_that_is_not_told(
+    standin: RedshiftStandIn, tmp_path: Path
+) -> None:
+    homes = DataStages(tmp_path, platform=aws_platform(standin, tmp_path))
+    homes.arrive(**{"a.csv": csv_text(home_rows(30)), "b.csv": csv_text(home_rows(30, first_id=31))})
+    made = homes.run_arrivals(["a.csv", "b.csv"], downstream=True)
+    assert made.success
+    figures = {"warehouse/queries", "warehouse/query_seconds", "warehouse/bytes_returned"}
+    for stage, more in (("arrivals", {"warehouse/objects"}), ("home_features", set()), ("dataset", set())):
+        shown = costs(made, stage)
+        assert set(shown) == figures | more, stage
+        assert shown["warehouse/queries"] > 1
+        assert shown["warehouse/query_seconds"] > 0
+    assert costs(made, "dataset")["warehouse/bytes_returned"] > 0
+    with closing(standin.connect()) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute("SELECT query_label FROM sys_query_history WHERE query_type = 'UNLOAD'")
+        labels = {str(row[0]).strip() for row in cursor.fetchall()}
+    assert labels == {f"homes/dataset {made.run_id}: export"}
+
+    unchanged = homes.run("home_features", "dataset")
+    assert (costs(unchanged, "home_features"), costs(unchanged, "dataset")) == ({}, {})
+
+    standin.administer(standin.database, "DROP VIEW pg_catalog.sys_query_history")
+    homes.declare(sql={"home_features": HOMES_SQL.replace("greatest(bedrooms, 1)", "greatest(bedrooms, 2)")})
+    untold = homes.run("home_features")
+    assert untold.success
+    assert (metadata(untold, "home_features")["mlops/skipped"], costs(untold, "home_features")) == (False, {})
+    logged = [record.user_message for record in homes.instance.all_logs(untold.run_id)]
+    assert any("home_features: what its queries cost is not told: " in message for message in logged)
+
+
+def costs(result: dg.ExecuteInProcessResult, stage: str) -> dict[str, float]:
+    """What the stage's last materialisation says of its queries."""
+    return {name: value for name, value in metadata(result, stage).items() if name.startswith("warehouse/")}

@@ -18,12 +18,16 @@ from mlops_assets_tests.standins.redshift.data_api import serving
 
 
 class TestRedshiftWarehouse(WarehouseContract):
+    figures = frozenset({"queries", "query_seconds", "bytes_returned"})
+
     @pytest.fixture
     def platform(self, make: Make) -> Platform:
         return make()
 
 
 class TestRedshiftWarehouseOverTheDataApi(WarehouseContract):
+    figures = frozenset({"queries", "query_seconds", "bytes_returned"})
+
     @pytest.fixture
     def platform(self, make: Make, standin: RedshiftStandIn) -> Iterator[Platform]:
         with serving(standin):

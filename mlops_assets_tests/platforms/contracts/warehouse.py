@@ -22,6 +22,7 @@ from mlops_assets.artifacts import Column
 from mlops_assets.declaration.schema import SplitSpec
 from mlops_assets.errors import DataError
 from mlops_assets.pipeline.splits import Splitter
+from mlops_assets.platforms.costs import counting
 from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, Platform, TableBuild, Warehouse
 
 COLUMNS = {"id": "int", "price": "float", "sold": "bool", "city": "string", "at": "timestamp", "day": "date"}
@@ -79,7 +80,13 @@ def reader(*batches: Mapping[str, list[Any]]) -> pa.RecordBatchReader:
 
 
 class WarehouseContract:
-    """Behaviour of `Warehouse`, seen through the port alone."""
+    """Behaviour of `Warehouse`, seen through the port alone.
+
+    Attributes:
+        figures: the costs that this warehouse tells.
+    """
+
+    figures: frozenset[str]
 
     @pytest.fixture
     def platform(self) -> Platform:
@@ -517,6 +524,25 @@ class WarehouseContract:
         warehouse.drop("m.none")
         with pytest.raises(DataError, match="relation"):
             warehouse.columns("three.part.name")
+
+    # --- costs
+
+    def test_what_is_asked_for_an_asset_is_counted_for_it_alone(self, warehouse: Warehouse) -> None:
+        warehouse.build(TableBuild("m.other", "SELECT 1 AS a"))
+        with counting("m/t", "run-1") as account:
+            warehouse.build(TableBuild("m.t", "SELECT a, a + 1 AS b FROM m.other"))
+            assert warehouse.query("SELECT b FROM m.t") == [{"b": 2}]
+            with pytest.raises(DataError):
+                warehouse.query("SELECT * FROM nowhere.at_all")
+        told = warehouse.costs(account)
+        assert told["queries"] >= 3
+        assert 0 < told["query_seconds"] < 60
+        assert set(told) == self.figures
+        assert all(told[name] > 0 for name in self.figures)
+        warehouse.query("SELECT 1 AS a")  # for nobody
+        assert warehouse.costs(account) == told
+
+    # --- mistakes
 
     def test_wrong_sql_says_what_is_wrong(self, warehouse: Warehouse) -> None:
         with pytest.raises(DataError, match="nowhere"):

@@ -11,10 +11,10 @@ import pytest
 
 from mlops_assets.errors import DataError, DeclarationError, SettingsError
 from mlops_assets.platforms.binding import build_platform
+from mlops_assets.platforms.costs import counting
 from mlops_assets.platforms.gcp.bigquery_settings import current_bigquery_settings
 from mlops_assets.platforms.gcp.settings import current_gcp_settings
-from mlops_assets.platforms.gcp.warehouse import BigQueryWarehouse
-from mlops_assets.platforms.ports import LoadResult, Platform, TableBuild
+from mlops_assets.platforms.ports import LoadResult, Platform, TableBuild, Warehouse
 from mlops_assets.settings import Settings
 from mlops_assets_tests.platforms.contracts.object_store import keys
 from mlops_assets_tests.platforms.contracts.warehouse import WarehouseContract, load, request, rows
@@ -24,6 +24,8 @@ from mlops_assets_tests.waiting import eventually
 
 
 class TestBigQueryWarehouse(WarehouseContract):
+    figures = frozenset({"queries", "query_seconds", "bytes_billed", "slot_seconds"})
+
     @pytest.fixture
     def platform(self, gcp: Gcp, platform: Platform) -> Platform:
         return platform
@@ -125,15 +127,28 @@ def test_a_query_that_would_read_too_much_is_refused_before_it_runs(
         limited.query("SELECT sum(a + b) AS s FROM m.large")
 
 
-def test_costs_are_counted_by_what_they_are_for(platform: Platform) -> None:
-    warehouse = platform.warehouse
-    assert isinstance(warehouse, BigQueryWarehouse)
-    warehouse.build(TableBuild("m.t", "SELECT i AS a FROM range(1000) AS r(i)"))
-    warehouse.build(TableBuild("m.u", "SELECT a FROM m.t"))
-    costs = warehouse.costs("build m.u")
-    assert (costs.queries, costs.bytes_billed) == (1, 10 << 20)
-    assert costs.slot_seconds > 0
-    assert warehouse.costs("build m.t").bytes_billed == 0
+def test_a_tables_own_limit_is_looked_at_before_it_is_built(
+    gcp: Gcp, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.warehouse.build(TableBuild("m.large", "SELECT i AS a, i AS b FROM range(1500000) AS r(i)"))
+    before = len(gcp.server.bigquery.jobs.all())
+
+    def built(limit: str, warehouse: Warehouse, select: str = "SELECT sum(a + b) AS s FROM m.large") -> None:
+        options = {"maximum_bytes_billed": limit}
+        warehouse.build(TableBuild("m.whole", select, "incremental", ("s",), options))
+
+    refused = r"24,000,000 bytes.*20,971,520.*`-- maximum_bytes_billed`"
+    with pytest.raises(DataError, match=refused):
+        built("20971520", platform.warehouse)
+    with pytest.raises(DeclarationError, match="'20 MB' is not a whole number"):
+        built("20 MB", platform.warehouse)
+    limited = reconfigured(monkeypatch, tmp_path, maximum_bytes_billed="20971520").warehouse
+    with pytest.raises(DataError, match=refused):  # a table's author cannot raise what the operator allows
+        built("30000000", limited)
+    assert len(gcp.server.bigquery.jobs.all()) == before
+    built("30000000", platform.warehouse)
+    with pytest.raises(DataError, match=refused):
+        built("20971520", platform.warehouse)
 
 
 def test_jobs_and_datasets_carry_labels_and_the_location(
@@ -144,6 +159,10 @@ def test_jobs_and_datasets_carry_labels_and_the_location(
     job = gcp.server.bigquery.jobs.all()[0]
     assert job.configuration["labels"] == {"team": "homes", "mlops_assets": "build_m_t"}
     assert job.location == "europe-west4"
+    with counting("m/t", "Run-1"):
+        platform.warehouse.query("SELECT a FROM m.t")
+    counted = {"mlops_assets": "query", "mlops_asset": "m_t", "mlops_run": "run-1", "team": "homes"}
+    assert gcp.server.bigquery.jobs.all()[0].configuration["labels"] == counted
     dataset = gcp.server.bigquery.catalogue.dataset_resource("m")
     assert (dataset["location"], dataset["labels"]) == ("europe-west4", {"team": "homes"})
 

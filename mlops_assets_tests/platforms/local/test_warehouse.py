@@ -30,6 +30,8 @@ from mlops_assets_tests.platforms.contracts.warehouse import (
 
 
 class TestDuckDBWarehouse(WarehouseContract):
+    figures = frozenset({"queries", "query_seconds"})
+
     @pytest.fixture
     def platform(self, tmp_path: Path) -> Platform:
         return build_platform(Settings(root=tmp_path / "mlops"))

@@ -122,12 +122,19 @@ class Objects:
     def create_bucket(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """A new bucket; its resource."""
         now = _written(datetime.now(UTC))
+        kind = "region" if "-" in str(settings.get("location", "US")) else "multi-region"
         with self._lock:
             if name in self._buckets:
                 raise ApiError(409, "conflict", "Your previous request to create the named bucket succeeded.")
             resource = {
                 **{"kind": "storage#bucket", "id": name, "projectNumber": "1234", "metageneration": "1"},
-                **{"location": "US", "storageClass": "STANDARD", "timeCreated": now, "updated": now},
+                **{
+                    "location": "US",
+                    "locationType": kind,
+                    "storageClass": "STANDARD",
+                    "timeCreated": now,
+                    "updated": now,
+                },
                 **{"etag": "CAE=", **settings, "name": name},
             }
             self._buckets[name] = Bucket(resource)
