@@ -64,9 +64,9 @@ class Run:
         return {stage for stage, how in self.stages.items() if how == "done"}
 
 
-def run(deployment: Deployment, *arguments: str, **environment: str) -> Run:
-    """Run `homes` to its end."""
-    return ended(deployment.command("run", "homes", "--json", *arguments, **environment))
+def run(deployment: Deployment, *arguments: str, model: str = "homes", **environment: str) -> Run:
+    """Run a model to its end."""
+    return ended(deployment.command("run", model, "--json", *arguments, **environment))
 
 
 def ended(done: subprocess.CompletedProcess[str]) -> Run:

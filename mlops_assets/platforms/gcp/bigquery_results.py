@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.platforms.dialect_bigquery import decoded
-from mlops_assets.platforms.embedded import EXPORTED, EmbeddedEngine
+from mlops_assets.platforms.embedded import EmbeddedEngine, exporting
 from mlops_assets.platforms.gcp.bigquery import BigQuery
 from mlops_assets.platforms.gcp.bigquery_ordering import NUMBER, numbered
 from mlops_assets.platforms.gcp.bigquery_relations import Relations
@@ -106,7 +106,7 @@ class Results:
             tempfile.TemporaryDirectory(prefix="exported-", dir=self._engine.folder) as local,
         ):
             path = Path(local) / "data.parquet"
-            connection.execute(f"COPY ({select}) TO {literal(str(path))} ({EXPORTED})")
+            connection.execute(exporting(select, path))
             self._staging.upload(path, uri)
             return passing.rows
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.artifacts import ArtifactUri, Column, TableRef
 from mlops_assets.errors import DataError, StorageError
 from mlops_assets.platforms.costs import Account
-from mlops_assets.platforms.embedded import EXPORTED
+from mlops_assets.platforms.embedded import exporting
 from mlops_assets.platforms.local import relations
 from mlops_assets.platforms.local.arrival_load import ArrivalLoad
 from mlops_assets.platforms.local.database import Database
 from mlops_assets.platforms.local.object_store import LocalObjectStore
 from mlops_assets.platforms.local.scratch import scratch_path, sync_file, sync_folder
 from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild
-from mlops_assets.platforms.sql import DIALECT, literal, quote, quote_relation, transpile
+from mlops_assets.platforms.sql import DIALECT, quote, quote_relation, transpile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,9 +116,7 @@ class DuckDBWarehouse:
         written = self._database.scratch / f"export-{uuid.uuid4().hex}.parquet"
         try:
             with self._database.connect() as connection:
-                copied = connection.execute(
-                    f"COPY ({transpile(select, DIALECT)}) TO {literal(str(written))} ({EXPORTED})"
-                ).fetchall()
+                copied = connection.execute(exporting(transpile(select, DIALECT), written)).fetchall()
             _place(written, target)
         finally:
             written.unlink(missing_ok=True)
