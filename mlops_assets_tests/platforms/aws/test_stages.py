@@ -185,6 +185,7 @@ def test_assets_carry_what_their_queries_cost_and_are_made_where_that_is_not_tol
         labels = {str(row[0]).strip() for row in cursor.fetchall()}
     assert labels == {f"homes/dataset {made.run_id}: export"}
 
+    assert costs(homes.run_arrivals(["b.csv"]), "arrivals") == {}
     unchanged = homes.run("home_features", "dataset")
     assert (costs(unchanged, "home_features"), costs(unchanged, "dataset")) == ({}, {})
 
