@@ -116,12 +116,38 @@ class Database:
             ) from error
         for pause in self._pauses():
             try:
+                self._make_file()
                 return self._connect()
             except duckdb.Error as error:
                 if not (_taken(error) and pause):
                     raise explained(error, str(self.path)) from error
                 time.sleep(pause)
         raise AssertionError("the last pause is 0")
+
+    def _make_file(self) -> None:
+        """Make the file aside and rename it: DuckDB gives it its name before it is a database.
+
+        Raises:
+            StorageError: where it cannot be written.
+        """
+        if self.path.exists():
+            return
+        import duckdb
+        from filelock import FileLock
+
+        aside = self.scratch / f"{self.path.name}.new"
+        try:
+            with FileLock(self.scratch / f"{self.path.name}.lock"):
+                if not self.path.exists():
+                    aside.unlink(missing_ok=True)
+                    duckdb.connect(str(aside)).close()
+                    aside.replace(self.path)
+        except OSError as error:
+            raise StorageError(
+                f"The warehouse cannot be made: {error.strerror}.",
+                where=str(self.path),
+                mend="Free space on the disk, or check the folder's permissions.",
+            ) from error
 
     def _connect(self) -> DuckDBPyConnection:
         """SQL reads and writes files in the store and the scratch folder alone, and cannot change that."""
