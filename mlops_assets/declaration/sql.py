@@ -28,7 +28,7 @@ RESERVED_TABLES = (
 OPTIONS = (
     "diststyle", "distkey", "sortkey", "sortstyle", "encode",
     "partition_by", "partition_grain", "partition_range", "cluster_by",
-    "require_partition_filter", "partition_expiration_days", "maximum_bytes_billed",
+    "require_partition_filter", "partition_expiration_days", "maximum_bytes_billed", "refreshed_by_bigquery",
 )  # fmt: skip
 """Table attributes of the warehouses, handed on as they are."""
 

@@ -60,9 +60,9 @@ class TableWork:
         return reference(self._relations, build.relation)
 
     def _view(self) -> TableRef:
-        """A view; with the option `materialized_view` BigQuery keeps its rows and refreshes them."""
+        """A view; with the option `refreshed_by_bigquery` a materialized one of BigQuery's."""
         relation = self._build.relation
-        kept = self._build.options.get("materialized_view", "no").lower() in ("yes", "true", "on")
+        kept = self._build.options.get("refreshed_by_bigquery", "no").lower() in ("yes", "true", "on")
         present, kind = self._relations.find(relation), "MATERIALIZED_VIEW" if kept else "VIEW"
         if present is not None and present.table_type != kind:
             self._bigquery.run(self._label, f"SELECT * FROM ({self._select}) LIMIT 0")  # or it stays

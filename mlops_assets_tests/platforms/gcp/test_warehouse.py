@@ -228,7 +228,7 @@ def test_an_incremental_table_that_widens_keeps_its_partitions(gcp: Gcp, platfor
 
 def test_a_materialized_view_is_kept_by_bigquery(gcp: Gcp, platform: Platform) -> None:
     platform.warehouse.build(TableBuild("m.t", "SELECT 1 AS a"))
-    view = TableBuild("m.v", "SELECT sum(a) AS s FROM m.t", "view", options={"materialized_view": "yes"})
+    view = TableBuild("m.v", "SELECT sum(a) AS s FROM m.t", "view", options={"refreshed_by_bigquery": "yes"})
     assert platform.warehouse.build(view).rows is None
     assert table(gcp, "m", "v")["type"] == "MATERIALIZED_VIEW"
     platform.warehouse.build(TableBuild("m.v", "SELECT 2 AS a", "view"))
