@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops_assets.errors import DataError
+from mlops_assets.runtime.parquet_file import open_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,9 +101,8 @@ def batches(frame: Any, where: str) -> Iterator[pa.RecordBatchReader]:
 @contextmanager
 def _parquet_reader(path: Path) -> Iterator[pa.RecordBatchReader]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         yield pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(batch_size=_BATCH))
 
 

@@ -16,6 +16,7 @@ from mlops_assets.pipeline.roles import Roles, Source
 from mlops_assets.pipeline.splits import SPLITS, Splitter
 from mlops_assets.pipeline.sql import selected
 from mlops_assets.platforms.ports import ObjectStore, Platform, TableBuild
+from mlops_assets.runtime.parquet_file import open_parquet
 
 FORMAT = 1
 _SAMPLE = 5
@@ -145,9 +146,7 @@ def dataset_of(manifest: Mapping[str, Any], uri: ArtifactUri) -> Dataset:
 
 def _first_rows(store: ObjectStore, parquet: ArtifactUri) -> list[dict[str, Any]]:
     """The first rows of a Parquet file, values as text; no more of it is fetched than they need."""
-    import pyarrow.parquet as pq
-
-    with store.open(parquet) as stream, pq.ParquetFile(stream) as file:
+    with store.open(parquet) as stream, open_parquet(stream) as file:
         batch = next(file.iter_batches(batch_size=_SAMPLE))
     rows = batch.to_pylist()
     return [

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlops_assets.errors import DataError
+from mlops_assets.runtime.parquet_file import open_parquet
 
 BATCH_ROWS = 131_072
 
@@ -66,7 +67,7 @@ def split_schema(folder: Path, columns: Sequence[str]) -> pa.Schema:
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return open_parquet(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"The Parquet file is damaged: {str(error)[:120]}",

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mlops_assets.errors import DataError, SignatureError
 from mlops_assets.runtime.bodies import csv_error, csv_header, csv_options, parse_json
+from mlops_assets.runtime.parquet_file import open_parquet
 from mlops_assets.runtime.wire import json_records
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -117,7 +118,7 @@ def _csv_header(path: Path, delimiter: str) -> list[str]:
 
 def _parquet_batches(path: Path, rows: int) -> Iterator[Batch]:
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             yield Batch(file.schema_arrow.empty_table())
             for batch in file.iter_batches(batch_size=rows):
                 yield Batch(pa.Table.from_batches([batch]))

@@ -1,12 +1,14 @@
 """Files on their way between Redshift and us: Parquet parts below an S3 prefix of their own, gone after.
 
 A stream becomes parts, each written when it is full, and a manifest that names every part with its size;
-parts that were unloaded become a stream of batches, one part in memory at a time.
+parts that were unloaded are fetched one at a time.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 from mlops_assets.artifacts import ArtifactUri
 from mlops_assets.errors import ArtifactError, StorageError
 from mlops_assets.platforms.parquet_parts import Parts, parts_of, write_parts
+from mlops_assets.runtime.parquet_file import open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-_ROW_GROUP = 1 << 17
+_BLOCK = 1 << 20
 
 
 class Staging:
@@ -83,24 +87,16 @@ class Staging:
             folder.relative(uri)  # a manifest may name nothing outside its own folder
         return found
 
-    def batches(self, parts: Iterable[ArtifactUri]) -> Iterator[pa.RecordBatch]:
-        """Rows of parts, in order."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        for uri in parts:
-            with _explained(uri):
-                data = self._s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
-            yield from pq.ParquetFile(pa.BufferReader(data)).iter_batches(_ROW_GROUP)
-
-    def schema(self, part: ArtifactUri) -> pa.Schema:
-        """The schema of a part."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        with _explained(part):
-            data = self._s3.get_object(Bucket=part.bucket, Key=part.key)["Body"].read()
-        return pq.read_schema(pa.BufferReader(data))
+    @contextmanager
+    def fetched(self, part: ArtifactUri) -> Iterator[pq.ParquetFile]:
+        """One part, on this machine's disk for as long as the block lasts: memory holds a batch of it."""
+        with tempfile.NamedTemporaryFile(prefix="mlops-unloaded-") as local:
+            with _explained(part):
+                body = self._s3.get_object(Bucket=part.bucket, Key=part.key)["Body"]
+                shutil.copyfileobj(body, local, _BLOCK)
+            local.flush()
+            with open_parquet(Path(local.name)) as file:
+                yield file
 
     def copy(self, source: ArtifactUri, target: ArtifactUri) -> None:
         """Copy one object within S3; the bytes do not come here."""

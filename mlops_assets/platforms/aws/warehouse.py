@@ -33,6 +33,7 @@ _FEW = 2_000
 _FETCH = 20_000
 _KEYS = 1_000
 _PART_MB = 64
+_ROWS = 1 << 17  # of a batch
 
 
 class RedshiftWarehouse:
@@ -234,15 +235,18 @@ class RedshiftWarehouse:
             folder = opening.enter_context(self._staging.folder("reads"))
             ordered = "PARALLEL OFF" if _is_ordered(sql) else "PARALLEL ON"
             self._unload("read", sql, folder, f"{ordered} MAXFILESIZE {_PART_MB} MB")
-            parts = self._staging.parts(folder)
-            schema = self._staging.schema(parts[0])
+            first, *others = self._staging.parts(folder)
+            opened = opening.enter_context(self._staging.fetched(first))
             kept_until_read = opening.pop_all()
 
         def batches() -> Iterator[pa.RecordBatch]:
             with kept_until_read:
-                yield from self._staging.batches(parts)
+                yield from opened.iter_batches(_ROWS)
+                for part in others:
+                    with self._staging.fetched(part) as file:
+                        yield from file.iter_batches(_ROWS)
 
-        return pa.RecordBatchReader.from_batches(schema, batches())
+        return pa.RecordBatchReader.from_batches(opened.schema_arrow, batches())
 
     def _empty(self, sql: str, folder: ArtifactUri) -> ArtifactUri:
         """A part without rows: whether UNLOAD writes one is not said anywhere."""
