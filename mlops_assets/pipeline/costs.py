@@ -21,7 +21,7 @@ def counted(context: Any, platform: Platform, model: str, stage: str) -> Iterato
         stage: asset or check of the model.
     """
     metadata: dict[str, float] = {}
-    with counting(f"{model}/{stage}", context.run.run_id) as account:
+    with counting(f"{model}/{stage}", context.op_execution_context.run_id) as account:
         yield metadata
     if not account.figures:
         return  # nor is a warehouse connected that the stage has no use for

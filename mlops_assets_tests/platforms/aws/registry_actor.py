@@ -100,7 +100,7 @@ def _everything() -> dict[str, Any]:
         ModelPackageGroupName=group, MaxResults=100
     )
     versions = [
-        item.model_dump(mode="json", exclude={"decision_digest", "aliases", "uri"})
+        item.model_dump(mode="json", exclude={"decision_digest", "aliases", "uri", "dataset_uri"})
         for item in registry.versions("homes")
     ]
     return {
