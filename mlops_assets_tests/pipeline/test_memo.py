@@ -12,7 +12,8 @@ from mlops_assets.pipeline.memo import Made, Outcome, Step, once, source_digest
 from mlops_assets.platforms.ports import Platform
 from mlops_assets_tests.factories import local_platform
 
-CONTEXT = SimpleNamespace(log=logging.getLogger("test"), run=SimpleNamespace(run_id="0123456789"))
+RUN = SimpleNamespace(run_id="0123456789")
+CONTEXT = SimpleNamespace(log=logging.getLogger("test"), run=RUN, op_execution_context=RUN)
 
 
 def step(**changes) -> Step:
