@@ -18,7 +18,7 @@ from mlops_assets_tests.standins.redshift.arrow_text import arrow_type
 
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TAIL = struct.pack("!h", -1)
-_BATCH = 1 << 16
+_BATCH = 1 << 15
 # The engine counts days and microseconds from 2000-01-01, Arrow from 1970-01-01.
 _DAYS = 10_957
 _SINCE = {1082: _DAYS, 1114: _DAYS * 86_400_000_000, 1184: _DAYS * 86_400_000_000}
@@ -77,7 +77,9 @@ def _values(column: pa.Array, oid: int) -> np.ndarray:
         column = column.view(pa.int32())
     elif oid in _SINCE:
         column = column.view(pa.int64())
-    found = column.fill_null(False if oid == 16 else 0).to_numpy(zero_copy_only=False)
+    if column.null_count:
+        column = column.fill_null(False if oid == 16 else 0)
+    found = column.to_numpy(zero_copy_only=False)
     return np.ascontiguousarray((found - _SINCE[oid] if oid in _SINCE else found).astype(_WIRE[oid]))
 
 

@@ -182,7 +182,9 @@ class _File:
         self._key, self._gzip = key, "GZIP" in options
         self._file = tempfile.NamedTemporaryFile(dir=folder)  # noqa: SIM115 - closed by upload
         if options.format == "PARQUET":
-            self._writer: Any = pq.ParquetWriter(self._file, schema)
+            # Looking for floats that repeat takes longer than writing them.
+            repeating: Any = [item.name for item in schema if not pa.types.is_floating(item.type)] or False
+            self._writer: Any = pq.ParquetWriter(self._file, schema, use_dictionary=repeating)
         else:
             is_csv = options.format == "CSV"
             self._writer = pacsv.CSVWriter(
