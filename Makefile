@@ -51,7 +51,7 @@ bench: $(VENV)/dev.stamp ## Measure against the alternatives; writes docs/benchm
 cloud-aws: $(VENV)/dev.stamp ## Start S3, Redshift and SageMaker stand-ins on 127.0.0.1; prints the settings to export
 	$(BIN)/python -m mlops_assets_tests.standins
 
-cloud-gcp: $(VENV)/dev.stamp ## Start Cloud Storage, BigQuery and Vertex AI stand-ins on 127.0.0.1; prints the settings to export
+cloud-gcp: $(VENV)/dev.stamp ## Start Cloud Storage, Pub/Sub, BigQuery and Vertex AI stand-ins on 127.0.0.1; prints the settings to export
 	$(BIN)/python -m mlops_assets_tests.standins gcp
 
 lock: ## Resolve the locks again (needs uv)

@@ -75,7 +75,7 @@ def reached(redshift: RedshiftStandIn) -> dict[str, str]:
 
 @contextmanager
 def gcp() -> Iterator[dict[str, str]]:
-    """Cloud Storage and BigQuery, and the settings that reach them."""
+    """Cloud Storage with Pub/Sub, BigQuery and Vertex AI, and the settings that reach them."""
     from mlops_assets_tests.standins.gcp.server import BUCKET, LOCATION, GcpServer
 
     with GcpServer() as server:
