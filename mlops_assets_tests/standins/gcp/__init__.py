@@ -1,8 +1,8 @@
 """Google Cloud on 127.0.0.1, for its real clients.
 
 `server` starts and stops it; `web` is what every API is made of (routes named by Google's own method ids,
-errors in Google's shape), `faults` makes calls fail, `identity` is the service account that clients log in
-as. `fixtures` are pytest's.
+errors in Google's shape), `faults` makes calls fail, `identity` are the service accounts that clients log in
+as, `permissions` what IAM would demand for the calls. `fixtures` are pytest's.
 
 Cloud Storage: `objects` keeps them, `uploads` takes them in, `storage` is its JSON API, `batch` many calls of
 it in one. `pubsub` is Pub/Sub (over REST alone), which buckets notify of what is written and deleted.

@@ -51,6 +51,7 @@ class Batch:
         )
         environ = builder.get_environ()
         environ["RAW_URI"] = path
+        environ["HTTP_AUTHORIZATION"] = request.headers.get("Authorization", "")
         answer, status, answered = run_wsgi_app(self._application, environ)
         body = b"".join(answer)
         identity = (part.get("Content-ID") or "").strip("<>")

@@ -1,4 +1,4 @@
-"""The service account that clients log in as: its key file, and the endpoint that lends tokens for it."""
+"""The service accounts that clients log in as: their key files, the endpoints that lend tokens, who calls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from werkzeug import Request
 from mlops_assets_tests.standins.gcp.web import ApiError, Route
 
 _LIFETIME = 3_600
+# Whom the deployment's own processes log in as, and whom its containers do.
+ORCHESTRATOR, JOBS = "mlops", "jobs"
+# Emulators are shown no credentials: who is told this name of the host is known by it.
+JOBS_HOST = "localhost"
 
 
 class ServiceAccount:
     """One account with a fresh key; a token is lent for an assertion that the key has signed."""
 
-    def __init__(self, file: Path, project: str, endpoint: str) -> None:
-        """Write the key to `file`, in the shape that Google hands keys out."""
-        self.file, self.email = file, f"mlops@{project}.iam.gserviceaccount.com"
+    def __init__(self, folder: Path, name: str, project: str, endpoint: str) -> None:
+        """Write the key below `folder`, in the shape that Google hands keys out."""
+        self.name, self.email = name, f"{name}@{project}.iam.gserviceaccount.com"
+        self.file = file = folder / f"{name}.json"
         self._key = rsa.generate_private_key(65537, 2048)
         self._tokens: dict[str, float] = {}
         private = self._key.private_bytes(
@@ -37,14 +43,14 @@ class ServiceAccount:
             "private_key": private.decode(),
             "client_email": self.email,
             "client_id": "1",
-            "token_uri": f"{endpoint}/token",
+            "token_uri": f"{endpoint}/token/{name}",
         }
         file.touch(mode=0o600)
         file.write_text(json.dumps(content))
 
     def routes(self) -> list[Route]:
         """The token endpoint."""
-        return [Route("oauth2.token", "POST", "/token", self._lend)]
+        return [Route("oauth2.token", "POST", f"/token/{self.name}", self._lend)]
 
     def admitted(self, token: str) -> bool:
         """Whether the token was lent, or is a JWT that the account signed itself, and has not expired."""
@@ -77,6 +83,14 @@ class ServiceAccount:
         if claim["iss"] != self.email or claim["exp"] < time.time():
             raise ApiError(400, "invalid_grant", "Invalid JWT: issuer or expiry.")
         return claim
+
+
+def caller(environ: Mapping[str, Any], accounts: Sequence[ServiceAccount]) -> str:
+    """The name of the account that makes a request."""
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme == "Bearer":
+        return next((account.name for account in accounts if account.admitted(token)), "nobody")
+    return JOBS if environ.get("HTTP_HOST", "").partition(":")[0] == JOBS_HOST else ORCHESTRATOR
 
 
 def _decoded(text: str) -> bytes:

@@ -16,7 +16,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from mlops_assets_tests.standins.gcp.batch import Batch
 from mlops_assets_tests.standins.gcp.bigquery import BigQuery
 from mlops_assets_tests.standins.gcp.faults import Faults
-from mlops_assets_tests.standins.gcp.identity import ServiceAccount
+from mlops_assets_tests.standins.gcp.identity import JOBS, JOBS_HOST, ORCHESTRATOR, ServiceAccount
 from mlops_assets_tests.standins.gcp.pubsub import PubSub
 from mlops_assets_tests.standins.gcp.storage import Storage
 from mlops_assets_tests.standins.gcp.vertex import IMAGE, Vertex
@@ -47,6 +47,7 @@ class GcpServer:
         bigquery: what BigQuery holds, and its jobs.
         vertex: Vertex AI.
         account: the service account that clients log in as.
+        jobs_account: the one that containers do.
         folder: everything the stand-in keeps lies below it.
 
     >>> with GcpServer() as gcp:  # doctest: +SKIP
@@ -70,10 +71,16 @@ class GcpServer:
             "127.0.0.1", self._port, self.faults, threaded=True, request_handler=_Handler
         )
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self.account = ServiceAccount(self.folder / "service-account.json", PROJECT, self.endpoint)
-        self.api.admitted = self.account.admitted
-        self.api.add(self.account.routes())
-        self.vertex = Vertex(self.folder / "vertex", self.storage_client, self._inside())
+        self.account, self.jobs_account = accounts = [
+            ServiceAccount(self.folder, name, PROJECT, self.endpoint) for name in (ORCHESTRATOR, JOBS)
+        ]
+        self.faults.accounts = accounts
+        self.api.admitted = lambda token: any(account.admitted(token) for account in accounts)
+        for account in accounts:
+            self.api.add(account.routes())
+        self.vertex = Vertex(
+            self.folder / "vertex", lambda: self.storage_client(self.jobs_account), self._inside()
+        )
         self.api.mount(self.vertex)
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -122,15 +129,16 @@ class GcpServer:
             "MLOPS_VERTEX_TRAFFIC_WAIT": "0",
         }
 
-    def storage_client(self) -> Any:
-        """A client of this server's Cloud Storage, logged in with its service account."""
+    def storage_client(self, account: ServiceAccount | None = None) -> Any:
+        """A client of this server's Cloud Storage, logged in with a service account. Default: `account`."""
         from google.cloud import storage
         from google.oauth2.service_account import Credentials
 
         return storage.Client(
             project=PROJECT,
             credentials=Credentials.from_service_account_file(
-                str(self.account.file), scopes=["https://www.googleapis.com/auth/cloud-platform"]
+                str((account or self.account).file),
+                scopes=["https://www.googleapis.com/auth/cloud-platform"],
             ),
             client_options={"api_endpoint": self.endpoint},
         )
@@ -163,5 +171,9 @@ class GcpServer:
     def _inside(self) -> dict[str, str]:
         """Environment of a container."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
-        inside = {**self.credentials, "MLOPS_SERVER_HOST": "127.0.0.1"}
+        account = {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(self.jobs_account.file),
+            "STORAGE_EMULATOR_HOST": self.endpoint.replace("127.0.0.1", JOBS_HOST),
+        }
+        inside = {**self.credentials, **account, "MLOPS_SERVER_HOST": "127.0.0.1"}
         return {**inside, "PATH": path, "HOME": "/tmp", "LANG": "C.UTF-8"}
