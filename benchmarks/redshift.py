@@ -8,6 +8,7 @@ up, which favours none: their cost is linear in rows.
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -86,12 +87,14 @@ def reads(io: dg.IOManager, sizes: tuple[int, ...]) -> dict[int, tuple[float, fl
 
 
 def peaks() -> dict[tuple[str, int], float]:
-    """Way and rows -> MB that a process needs beyond its start to pass over the rows once."""
-    command = [sys.executable, "-m", "benchmarks.redshift"]
-    return {
-        (way, size): float(json.loads(timed([*command, way, str(size)]).output.splitlines()[-1]))
-        for way, size in (("stream", ROWS), ("stream", _MANY_ROWS), ("fetch", ROWS))
-    }
+    """Way and rows -> MB that a process needs beyond its start to pass over the rows once; medians."""
+    ways = (("stream", ROWS), ("stream", _MANY_ROWS), ("fetch", ROWS))
+    return {way: statistics.median(_peak(*way) for _ in range(ROUNDS)) for way in ways}
+
+
+def _peak(way: str, size: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.redshift", way, str(size)]
+    return float(json.loads(timed(command).output.splitlines()[-1]))
 
 
 def _pass_over(way: str, size: int) -> float:

@@ -13,6 +13,7 @@ import yaml
 
 from benchmarks.measure import Figure, median, timed, verdict
 from benchmarks.plain_script import PARAMETERS
+from mlops_assets.runtime.job_environment import WAITING
 
 SMALL, LARGE = 200_000, 5_000_000
 LIMIT = "192MB"
@@ -121,9 +122,8 @@ def compare(rows: int, runs: int) -> Compared:
 
 
 def _script(file: Path, out: Path) -> Figure:
-    # As our own training process is started: spinning threads would slow the script down on a busy machine.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"}
-    return timed([sys.executable, "-m", "benchmarks.plain_script", str(file), str(out)], env=environment)
+    # As our own training process is started.
+    return timed([sys.executable, "-m", "benchmarks.plain_script", str(file), str(out)], env=WAITING)
 
 
 def _ours(file: Path, folder: Path, **settings: str) -> Figure:
@@ -157,7 +157,7 @@ def run() -> list[str]:
         "benchmarks/plain_script.py: the same CSV of 20 columns, the same checks and features, the same",
         "estimator and parameters (the shipped model's). Ours also keeps quarantine and ledger, profiles the",
         "data, bootstraps intervals, draws plots, writes the model card, judges gates and registers. Both train",
-        "with OMP_WAIT_POLICY=PASSIVE. MB is the peak of the orchestrator's process, the embedded warehouse in",
+        "with threads that wait as job_environment.WAITING says. MB is the peak of the orchestrator's process, the embedded warehouse in",
         "it, and of the script's. CPU s counts children.",
         "",
         f"| {' | '.join(heads)} |",

@@ -122,7 +122,8 @@ def _from_pandas(frame: pd.DataFrame, where: str) -> pa.RecordBatchReader:
     """The index is left out, as a warehouse has none; part by part, so that there is no second copy."""
     import pyarrow as pa
 
-    named = frame.set_axis([str(name) for name in frame.columns], axis="columns")
+    named = frame.copy(deep=False)  # set_axis copies every value
+    named.columns = [str(name) for name in frame.columns]
     _check_names(list(named.columns), where)
     schema = pa.Schema.from_pandas(named, preserve_index=False)
     parts = (named.iloc[start : start + _BATCH] for start in range(0, max(len(named), 1), _BATCH))

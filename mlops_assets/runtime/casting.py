@@ -82,16 +82,40 @@ def model_frame(table: pa.Table, features: Sequence[Feature], *, first_row: int 
     Raises:
         SignatureError: naming the column and the row of a value that is not of its type.
     """
-    if all(feature.type != "string" for feature in features):
+    gathered = Gathered(features, table.num_rows, first_row=first_row)
+    gathered.add(table)
+    return gathered.frame()
+
+
+class Gathered:
+    """A model's frame in the making, out of tables that are cast one by one."""
+
+    def __init__(self, features: Sequence[Feature], rows: int, *, first_row: int = 0) -> None:
+        """`rows`: at most, in all tables."""
+        self._features, self._first_row, self._rows = features, first_row, 0
+        self._parts: dict[str, list[np.ndarray]] = {}
         # One block of columns: estimators take it without another copy.
-        block = np.empty((len(features), table.num_rows), dtype=np.float64)
-        for position, feature in enumerate(features):
-            block[position] = model_array(table.column(feature.name), feature, first_row)
-        return pd.DataFrame(block.T, columns=[feature.name for feature in features], copy=False)
-    arrays = {
-        feature.name: model_array(table.column(feature.name), feature, first_row) for feature in features
-    }
-    return pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in arrays.items()})
+        self._block: np.ndarray | None = None
+        if all(feature.type != "string" for feature in features):
+            self._block = np.empty((len(features), rows), dtype=np.float64)
+
+    def add(self, table: pa.Table) -> None:
+        """Cast the rows of `table`; SignatureError as `model_frame`."""
+        start, self._rows = self._rows, self._rows + table.num_rows
+        for position, feature in enumerate(self._features):
+            values = model_array(table.column(feature.name), feature, self._first_row + start)
+            if self._block is not None:
+                self._block[position, start : self._rows] = values
+            else:
+                self._parts.setdefault(feature.name, []).append(values)
+
+    def frame(self) -> pd.DataFrame:
+        """What was added, as a frame."""
+        if self._block is not None:
+            block = np.ascontiguousarray(self._block[:, : self._rows])
+            return pd.DataFrame(block.T, columns=[feature.name for feature in self._features], copy=False)
+        arrays = {name: np.concatenate(parts) for name, parts in self._parts.items()}
+        return pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in arrays.items()})
 
 
 def model_array(column: pa.ChunkedArray, feature: Feature, first_row: int = 0) -> np.ndarray:

@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from mlops_assets.artifacts.metrics import Task
 from mlops_assets.errors import DataError
-from mlops_assets.runtime.casting import model_frame
+from mlops_assets.runtime.casting import Gathered, model_frame
 from mlops_assets.runtime.cells import cast_column
 from mlops_assets.runtime.model import LoadedModel
 from mlops_assets.runtime.outcomes import Outcomes, outcomes
 from mlops_assets.runtime.signature import Feature
-from mlops_assets.runtime.splits import read_split
+from mlops_assets.runtime.splits import iterate_split, split_rows, split_schema
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,37 @@ def outcomes_of(model: LoadedModel, truth: np.ndarray, table: pa.Table) -> Outco
     return outcomes(signature.task, truth, predicted, probabilities, signature.target.classes or ())
 
 
-def read_frame(folder: Path, features: tuple[Feature, ...], target: Feature, task: Task) -> Frame:
-    """A whole split as models take it.
+def read_frame(
+    folder: Path, features: tuple[Feature, ...], target: Feature, task: Task, *, every: int = 1
+) -> Frame:
+    """A split as models take it, whole or every n-th of its rows.
 
     Raises:
         DataError: for a missing column or a damaged file.
         SignatureError: for a value that is not of its column's type.
     """
-    table = read_split(folder, [*dict.fromkeys([feature.name for feature in features] + [target.name])])
-    present, truth = target_values(table.column(target.name), target, task)
-    return Frame(model_frame(table if present.all() else table.filter(pa.array(present)), features), truth)
+    columns = [*dict.fromkeys([*(feature.name for feature in features), target.name])]
+    gathered = Gathered(features, -(-split_rows(folder) // every))
+    truths, seen = [], 0
+    for batch in iterate_split(folder, columns):
+        table = pa.Table.from_batches([batch])
+        if every > 1:
+            table = table.take(pa.array(np.arange(-seen % every, batch.num_rows, every)))
+        seen += batch.num_rows
+        present, truth = target_values(table.column(target.name), target, task)
+        gathered.add(table if present.all() else table.filter(pa.array(present)))
+        truths.append(truth)
+    if not truths:
+        table = split_schema(folder, columns).empty_table()
+        return Frame(model_frame(table, features), target_values(table.column(target.name), target, task)[1])
+    return Frame(gathered.frame(), np.concatenate(truths))
+
+
+def rows_with_target(folder: Path, target: Feature, task: Task) -> int:
+    """Rows of a split that have a target; errors as `read_frame`."""
+    batches = iterate_split(folder, [target.name])
+    columns = (pa.chunked_array([batch.column(0)]) for batch in batches)
+    return sum(len(target_values(column, target, task)[1]) for column in columns)
 
 
 def target_values(column: pa.ChunkedArray, target: Feature, task: Task) -> tuple[np.ndarray, np.ndarray]:

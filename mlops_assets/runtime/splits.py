@@ -1,4 +1,4 @@
-"""Reading a split's Parquet files: whole for training, in batches for evaluation."""
+"""Reading a split's Parquet files in batches."""
 
 from __future__ import annotations
 
@@ -28,19 +28,14 @@ def split_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_split(folder: Path, columns: Sequence[str]) -> pa.Table:
-    """The named columns of a whole split, rows in the order they were written.
+def iterate_split(
+    folder: Path, columns: Sequence[str], *, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """The named columns, in that order, in batches of at most `rows`, in the order they were written.
 
     Raises:
         DataError: where a file is damaged or a column is missing.
     """
-    return pa.Table.from_batches(list(iterate_split(folder, columns)), schema=split_schema(folder, columns))
-
-
-def iterate_split(
-    folder: Path, columns: Sequence[str], *, rows: int = BATCH_ROWS
-) -> Iterator[pa.RecordBatch]:
-    """The named columns, in that order, in batches of at most `rows`; DataError as in `read_split`."""
     for path in split_files(folder):
         with _opened(path) as file:
             _check_columns(path, file.schema_arrow, columns)
@@ -58,7 +53,7 @@ def split_rows(folder: Path) -> int:
 
 
 def split_schema(folder: Path, columns: Sequence[str]) -> pa.Schema:
-    """Schema of the named columns; DataError as in `read_split`."""
+    """Schema of the named columns; DataError as in `iterate_split`."""
     path = split_files(folder)[0]
     with _opened(path) as file:
         _check_columns(path, file.schema_arrow, columns)

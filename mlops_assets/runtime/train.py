@@ -14,7 +14,7 @@ import pandas as pd
 from mlops_assets.errors import DataError, JobFailedError
 from mlops_assets.runtime.archive import dump_archive, load_archive
 from mlops_assets.runtime.estimators import build_estimator
-from mlops_assets.runtime.frames import Frame, answers, read_frame
+from mlops_assets.runtime.frames import Frame, answers, read_frame, rows_with_target
 from mlops_assets.runtime.metrics import score
 from mlops_assets.runtime.model import MODEL_FILE, SIGNATURE_FILE, LoadedModel
 from mlops_assets.runtime.preprocessing import build_pipeline
@@ -26,7 +26,7 @@ PACKAGES = ("scikit-learn", "numpy", "scipy", "skops", "pandas", "pyarrow")
 _MOST_CATEGORIES = 50
 # Validation metrics tell a person how training went (gates judge the whole test split): their sampling error
 # at this many rows is below a per cent of what they measure.
-_MEASURED = 250_000
+_MEASURED = 100_000
 
 
 def train(request: Request, progress: Progress) -> dict[str, Any]:
@@ -34,12 +34,13 @@ def train(request: Request, progress: Progress) -> dict[str, Any]:
     arguments = request.arguments
     features = tuple(Feature.model_validate(item) for item in arguments["features"])
     target = Feature.model_validate(arguments["target"])
-    fit, check = (
-        read_frame(request.inputs[name], features, target, arguments["task"])
-        for name in ("train", "validation")
-    )
+    validation = rows_with_target(request.inputs["validation"], target, arguments["task"])
+    # A user's program gets every row of both; otherwise validation is for a look alone.
+    every = max(1, -(-validation // _MEASURED)) if arguments.get("estimator") else 1
+    fit = read_frame(request.inputs["train"], features, target, arguments["task"])
+    check = read_frame(request.inputs["validation"], features, target, arguments["task"], every=every)
     progress.log(
-        f"{arguments['model']}: {len(fit.y):,} rows to train on, {len(check.y):,} to validate, "
+        f"{arguments['model']}: {len(fit.y):,} rows to train on, {validation:,} to validate, "
         f"{len(features)} features, {arguments.get('estimator') or arguments['program']}"
     )
     classes = _classes(fit.y, target) if arguments["task"] == "classification" else None
@@ -60,11 +61,12 @@ def train(request: Request, progress: Progress) -> dict[str, Any]:
         baseline=_baseline(fit.y, classes),
         libraries={name: _version(name) for name in PACKAGES},
     )
-    return _store(request, progress, LoadedModel(signature, estimator), check, len(fit.y))
+    rows = {"train": len(fit.y), "validation": validation}
+    return _store(request, progress, LoadedModel(signature, estimator), _sample(check), rows)
 
 
 def _store(
-    request: Request, progress: Progress, model: LoadedModel, check: Frame, rows: int
+    request: Request, progress: Progress, model: LoadedModel, measured: Frame, rows: dict[str, int]
 ) -> dict[str, Any]:
     request.output.mkdir(parents=True, exist_ok=True)
     path = request.output / MODEL_FILE
@@ -73,14 +75,13 @@ def _store(
     stored = LoadedModel(
         model.signature, load_archive(path, trusted_types=request.arguments.get("trusted_types", ()))
     )
-    measured = _sample(check)
     metrics = score(answers(stored, measured)) if len(measured.y) else {}
     progress.metrics("validation", metrics)
     signature = model.signature.model_copy(update={"metrics": metrics})
     (request.output / SIGNATURE_FILE).write_bytes(signature.to_json())
     return {
         "metrics": metrics,
-        "rows": {"train": rows, "validation": len(check.y), "measured": len(measured.y)},
+        "rows": rows | {"measured": len(measured.y)},
         "estimator": signature.estimator,
     }
 

@@ -35,22 +35,27 @@ def serve(connection: socket.socket) -> None:
         message, streams, _, _ = socket.recv_fds(connection, MESSAGE, 3)
         if not message:
             return
+        apart, is_apart = os.pipe()
         pid = os.fork()
         if pid == 0:
             connection.close()
-            _become(json.loads(message), streams)
-        for stream in streams:
+            os.close(apart)
+            _become(json.loads(message), streams, is_apart)
+        for stream in (*streams, is_apart):
             os.close(stream)
+        os.read(apart, 1)  # whoever gets the process id may end its group, so the group has to be there
+        os.close(apart)
         connection.send(b"%d\n" % pid)
         _, status = os.waitpid(pid, 0)
         connection.send(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def _become(job: dict[str, Any], streams: list[int]) -> None:
-    """Turn this fork into the job; never returns."""
+def _become(job: dict[str, Any], streams: list[int], is_apart: int) -> None:
+    """Turn this fork into the job, closing `is_apart` once it leads a group; never returns."""
     status = 1
     try:
         os.setsid()
+        os.close(is_apart)
         for place, stream in enumerate(streams):
             os.dup2(stream, place)
             os.close(stream)

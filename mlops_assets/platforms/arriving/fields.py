@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 1 << 20
-_HEXADECIMAL = (b"0x", b"0X")
+_HEXADECIMAL = re.compile(rb"0[xX]")
 _HOUR_ALONE = len("2026-01-31 10")
 _AT_FAULT = re.compile(r"CSV column #(\d+)")
 
@@ -68,7 +68,7 @@ class FieldParser:
         import pyarrow as pa
         import pyarrow.csv as pacsv
 
-        if any(mark in data for mark in _HEXADECIMAL):  # Arrow reads 0x1F as 31
+        if _may_be_hexadecimal(data):  # Arrow reads 0x1F as 31
             self.types = ["string" if kind == "int" else kind for kind in self.types]
         types = {
             str(at): arrow_type("string" if kind == "timestamp" else kind)
@@ -125,6 +125,11 @@ def arrow_type(logical: str) -> pa.DataType:
         "timestamp": pa.timestamp("us"),
         "date": pa.date32(),
     }.get(logical, pa.string())
+
+
+def _may_be_hexadecimal(data: bytes) -> bool:
+    """The letter first: it is rare among numbers, the 0 before it is not."""
+    return (b"x" in data or b"X" in data) and _HEXADECIMAL.search(data) is not None
 
 
 def _finite(values: pa.ChunkedArray) -> bool:

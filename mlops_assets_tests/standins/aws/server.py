@@ -57,7 +57,7 @@ class AwsServer:
         )
         from werkzeug.serving import make_server
 
-        from mlops_assets_tests.standins.aws import invocations, quotas, sagemaker
+        from mlops_assets_tests.standins.aws import invocations, listing, quotas, sagemaker
         from mlops_assets_tests.standins.aws.endpoint_operations import Hosting
         from mlops_assets_tests.standins.aws.execution import Execution
         from mlops_assets_tests.standins.aws.fleet import FleetStarter
@@ -74,6 +74,7 @@ class AwsServer:
         )
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         sagemaker.install()
+        listing.install()
         execution = Execution(self._as_role, self._inside())
         self.jobs = Jobs(self._folder, REGION, execution)
         sagemaker.SageMakerOperations.jobs = self.jobs
