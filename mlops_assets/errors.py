@@ -5,6 +5,8 @@ Nothing secret belongs in `what`, `where` or `mend`: messages travel to logs, ev
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MlopsAssetsError(Exception):
     """Base of everything this package raises on purpose.
@@ -20,6 +22,10 @@ class MlopsAssetsError(Exception):
         self.where = where
         self.mend = mend
         super().__init__(what, where, mend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its three parts, so that it can come from another process."""
+        return _again, (type(self), self.what, self.where, self.mend)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -76,3 +82,7 @@ class DeploymentError(MlopsAssetsError):
 
 class NotInstalledError(SettingsError):
     """The chosen platform's packages are not installed."""
+
+
+def _again(kind: type[MlopsAssetsError], what: str, where: str | None, mend: str | None) -> MlopsAssetsError:
+    return kind(what, where=where, mend=mend)

@@ -31,9 +31,9 @@ def _store(settings: Settings) -> ObjectStore:
 
 
 def _warehouse(settings: Settings) -> Warehouse:
-    from mlops_assets.platforms.local.warehouse import DuckDBWarehouse
+    from mlops_assets.platforms.local.warehouse_process import LocalWarehouse
 
-    return DuckDBWarehouse(settings)
+    return LocalWarehouse(settings)
 
 
 def _trainer(settings: Settings, store: ObjectStore) -> Trainer:

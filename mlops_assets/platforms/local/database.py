@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlops_assets.errors import DataError, MlopsAssetsError, StorageError
 from mlops_assets.platforms.costs import query
+from mlops_assets.platforms.local.gate import Gate
 from mlops_assets.platforms.sql import literal
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Database:
         self.root = settings.root
         self.path = settings.root / "warehouse.duckdb"
         self.scratch = settings.root / "tmp"
+        self.gate = Gate.of(self.path)
         self._patience = patience
         self._configuration: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": settings.memory_limit,
@@ -69,14 +71,15 @@ class Database:
         """
         import duckdb
 
-        connection = self._open()
-        try:
-            with query():
-                yield connection
-        except duckdb.Error as error:
-            raise explained(error, str(self.path)) from error
-        finally:
-            connection.close()
+        with self.gate.here():
+            connection = self._open()
+            try:
+                with query():
+                    yield connection
+            except duckdb.Error as error:
+                raise explained(error, str(self.path)) from error
+            finally:
+                connection.close()
 
     def transact(self, connection: DuckDBPyConnection, work: Callable[[DuckDBPyConnection], T]) -> T:
         """Run `work` in one transaction, again where another one changed the same rows first."""

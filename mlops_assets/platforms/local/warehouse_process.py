@@ -1,0 +1,192 @@
+"""The warehouse of one machine as the platform has it: operations on much data run in a process of their own.
+
+What DuckDB takes of memory (MLOPS_MEMORY_LIMIT) lies beside the orchestrator then, and the orchestrator's own
+memory stays as it is however much data there is. There is one such process per root. It is started by the
+first operation that needs it, does one at a time, and ends with the process that started it, however that
+ends; an operation that is interrupted ends it at once, and DuckDB undoes what was not committed.
+
+`python -m mlops_assets.platforms.local.warehouse_process FD` serves the connection FD: first the settings
+come, then operations of `DuckDBWarehouse` with their arguments; each is answered by what comes of it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlops_assets.artifacts import ArtifactUri, TableRef
+from mlops_assets.errors import StorageError
+from mlops_assets.platforms.costs import query
+from mlops_assets.platforms.local.warehouse import DuckDBWarehouse
+from mlops_assets.platforms.ports import LoadRequest, LoadResult, TableBuild
+from mlops_assets.runtime.process import end_with_parent
+
+if TYPE_CHECKING:
+    from mlops_assets.settings import Settings
+
+# Bytes of the warehouse's file and of what is loaded into it. Below, memory is not at stake, and starting a
+# process takes longer than most operations do.
+_MUCH = 64 << 20
+
+
+class LocalWarehouse(DuckDBWarehouse):
+    """A `DuckDBWarehouse` whose loads, builds, exports and queries take this process's memory for little data
+    only; streams (`read`, `write`) pass through it in any case.
+    """
+
+    def __init__(self, settings: Settings, *, much: int = _MUCH) -> None:
+        """`much`: bytes in the warehouse from which on operations run elsewhere."""
+        super().__init__(settings)
+        self._settings, self._much = settings, much
+
+    def load(self, request: LoadRequest) -> LoadResult:
+        """As `DuckDBWarehouse.load`."""
+        return self._run("load", request, arriving=_size(self._store.local(request.uri)))
+
+    def build(self, build: TableBuild) -> TableRef:
+        """As `DuckDBWarehouse.build`."""
+        return self._run("build", build)
+
+    def export(self, select: str, path_or_uri: ArtifactUri) -> int:
+        """As `DuckDBWarehouse.export`."""
+        return self._run("export", select, path_or_uri)
+
+    def query(self, select: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """As `DuckDBWarehouse.query`."""
+        return self._run("query", select, parameters)
+
+    def _run(self, operation: str, *arguments: Any, arriving: int = 0) -> Any:
+        if arriving + _size(self._database.path) >= self._much:
+            with self._database.gate.there() as free, query() if free else contextlib.nullcontext():
+                if free:
+                    return WarehouseProcess.of(self._settings).run(operation, *arguments)
+        return getattr(super(), operation)(*arguments)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+class WarehouseProcess:
+    """The process of one root, seen from here. Threads take turns."""
+
+    _processes: ClassVar[dict[Path, WarehouseProcess]] = {}
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._turn = settings, threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> WarehouseProcess:
+        """The one that everybody here shares who has these settings' root."""
+        found = cls._processes.get(settings.root)
+        if found is None or found._settings != settings:
+            if found is not None:
+                found.end()
+            found = cls._processes[settings.root] = cls(settings)
+        return found
+
+    @property
+    def pid(self) -> int | None:
+        """Its id; None where it does not run."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    def run(self, operation: str, *arguments: Any) -> Any:
+        """What the operation of `DuckDBWarehouse` returns.
+
+        Raises:
+            Exception: whatever the operation raises.
+            StorageError: where the process was ended before it answered.
+        """
+        with self._turn:
+            if self.pid is None:
+                self._start()
+            try:
+                assert self._connection is not None
+                self._connection.send((operation, arguments))
+                failed, value = self._connection.recv()
+            except (EOFError, ConnectionError) as error:
+                raise self._ended(operation) from error
+            except BaseException:
+                self._end()
+                raise
+        if failed:
+            raise value
+        return value
+
+    def end(self) -> None:
+        """End it, once no operation runs."""
+        with self._turn:
+            self._end()
+
+    def _start(self) -> None:
+        self._end()
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        # Its standard input tells it that we have ended; of a session of its own, it does not hear Ctrl-C.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+        atexit.register(self._end)
+        self._connection.send(self._settings)
+
+    def _ended(self, operation: str) -> StorageError:
+        assert self._process is not None
+        status = self._process.wait()
+        self._end()
+        return StorageError(
+            f"The warehouse's process ended ({status}) before it answered; nothing was changed.",
+            where=operation,
+            mend="Run again; where memory was short, lower MLOPS_MEMORY_LIMIT.",
+        )
+
+    def _end(self) -> None:
+        """End it without waiting for its operation."""
+        atexit.unregister(self._end)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+
+def serve(connection: Connection) -> None:
+    """Do what is asked until the connection is closed."""
+    warehouse = DuckDBWarehouse(connection.recv())
+    with contextlib.suppress(EOFError):
+        while True:
+            operation, arguments = connection.recv()
+            try:
+                answer = False, getattr(warehouse, operation)(*arguments)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                answer = True, error
+            connection.send(answer)
+
+
+if __name__ == "__main__":
+    end_with_parent(watch_stdin=True)
+    serve(Connection(int(sys.argv[1])))
