@@ -21,21 +21,27 @@ if TYPE_CHECKING:
 
 SERVING = "# Serving until Ctrl-C."
 """What is printed after the settings; a shell that reads them passes it over."""
+ENDED = (
+    "These services end now, and what lies in them goes with them. To go on with what is said above:\n"
+    "`make cloud-{}` in one terminal; in another one, export what it prints and run the command again."
+)
 
 
 def main(words: Sequence[str]) -> int:
     """Serve until told to end, or as long as a command runs; AWS where no cloud is named."""
     clouds = {"aws": aws, "gcp": gcp}
-    serving, command = (clouds[words[0]], words[1:]) if words and words[0] in clouds else (aws, words)
+    name, command = (words[0], words[1:]) if words and words[0] in clouds else ("aws", words)
     # A shell that starts this in the background has told it to ignore Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with serving() as settings:
+        with clouds[name]() as settings:
             if command:
-                return subprocess.run(command, env={**os.environ, **settings}, check=False).returncode
-            for name, value in settings.items():
-                print(f"export {name}={shlex.quote(value)}")
+                status = subprocess.run(command, env={**os.environ, **settings}, check=False).returncode
+                print(f"\n{ENDED.format(name)}", file=sys.stderr)
+                return status
+            for variable, value in settings.items():
+                print(f"export {variable}={shlex.quote(value)}")
             print(SERVING, flush=True)
             signal.pause()
     except KeyboardInterrupt:
