@@ -246,7 +246,7 @@ class Warehouse(Protocol):
         ...
 
     def export(self, select: str, path_or_uri: ArtifactUri) -> int:
-        """Write the rows of a SELECT as one Parquet file (or folder of parts), ordered as the SELECT says."""
+        """Write the rows of a SELECT as one Parquet file, ordered as the SELECT says."""
         ...
 
     def query(self, select: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:

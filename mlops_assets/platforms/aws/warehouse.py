@@ -173,17 +173,20 @@ class RedshiftWarehouse:
     def export(self, select: str, path_or_uri: ArtifactUri) -> int:
         """Write the rows of a SELECT as one Parquet file, in the order the SELECT says.
 
-        What is larger than Redshift's largest file, 6.2 GB, becomes a folder of parts under the same name.
+        Raises:
+            DataError: where they are more than Redshift's largest file holds, 6.2 GB (UNLOAD's MAXFILESIZE).
         """
         with self._staging.folder("exports") as folder:
             sql = transpile(select, DIALECT)
             rows = self._unload("export", sql, folder, "PARALLEL OFF")
             parts = self._staging.parts(folder) if rows else [self._empty(sql, folder)]
-            if len(parts) == 1:
-                self._staging.copy(parts[0], path_or_uri)
-            else:
-                for number, part in enumerate(parts):
-                    self._staging.copy(part, path_or_uri.join(f"{number:05d}.parquet"))
+            if len(parts) > 1:
+                raise DataError(
+                    f"{rows:,} rows are more than the 6.2 GB of Parquet that Redshift writes as one file.",
+                    where=str(path_or_uri),
+                    mend="Select fewer columns or rows in the SQL that the dataset is made from.",
+                )
+            self._staging.copy(parts[0], path_or_uri)
         return rows
 
     def read(self, select: str) -> pa.RecordBatchReader:

@@ -9,11 +9,12 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 
-from mlops_assets.errors import SettingsError
+from mlops_assets.errors import DataError, SettingsError
 from mlops_assets.platforms.ports import Platform, TableBuild
 from mlops_assets_tests.platforms.aws.conftest import Make
+from mlops_assets_tests.platforms.aws.plain_store import PlainStore
 from mlops_assets_tests.platforms.contracts.warehouse import WarehouseContract
-from mlops_assets_tests.standins.redshift import RedshiftStandIn
+from mlops_assets_tests.standins.redshift import RedshiftStandIn, unloading
 from mlops_assets_tests.standins.redshift.data_api import serving
 
 
@@ -81,3 +82,15 @@ def test_a_limit_in_an_export_keeps_its_order(platform: Platform) -> None:
     assert pq.read_table(platform.store.local(uri)).to_pydict() == {"a": [8, 7, 6]}
     assert platform.warehouse.export("SELECT i AS a FROM range(9) AS r(i) WHERE i > 99", uri) == 0
     assert pq.read_table(platform.store.local(uri)).schema.names == ["a"]
+
+
+def test_what_no_single_file_holds_is_refused_and_nothing_is_left(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unloading, "_LARGEST", unloading._SMALLEST)
+    select = "SELECT i AS a, md5(CAST(i AS TEXT)) AS b FROM range(400000) AS r(i)"
+    with pytest.raises(DataError, match="400,000 rows are more than") as caught:
+        platform.warehouse.export(select, platform.store.root.join("out/data.parquet"))
+    assert caught.value.mend
+    assert isinstance(platform.store, PlainStore)
+    assert platform.store.listed() == []
