@@ -141,6 +141,18 @@ class _Rows:
         self.column, self.partitions, self.count = column, partitions, 0
         self._reader, self._own, self._where = reader, own, where
         self._check(reader.schema.names)
+        if not own:
+            self._check_key()
+
+    def _check_key(self) -> None:
+        import pyarrow.types as kinds
+
+        if kinds.is_nested(kind := self._reader.schema.field(self.column).type):
+            raise DataError(
+                f"The column {self.column!r} is of type {kind}, which is no partition key.",
+                where=self._where,
+                mend="Name a column that holds the key as text or date.",
+            )
 
     def _check(self, names: Sequence[str]) -> None:
         if self._own and self.column in names:

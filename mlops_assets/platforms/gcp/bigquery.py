@@ -92,10 +92,14 @@ class BigQuery:
 
     def load(self, label: str, uri: str, table: Table) -> None:
         """Replace the table's rows by those of the Parquet files that `uri` names."""
-        from google.cloud.bigquery import EncryptionConfiguration, LoadJobConfig
+        from google.cloud.bigquery import EncryptionConfiguration, LoadJobConfig, ParquetOptions
 
+        # Or a list is a record `list` of records `element`, and empty where the schema says REPEATED.
+        options = ParquetOptions()
+        options.enable_list_inference = True
         config = LoadJobConfig(
             source_format="PARQUET",
+            parquet_options=options,
             schema=table.schema,
             write_disposition="WRITE_TRUNCATE",
             labels=self._labels(label),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mlops_assets.errors import DeclarationError
 from mlops_assets.platforms.dialect_bigquery import decoded
-from mlops_assets.platforms.gcp.bigquery_sql import quote, sql_type
+from mlops_assets.platforms.gcp.bigquery_sql import quote
+from mlops_assets.platforms.gcp.bigquery_types import parsed, sql_type
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -48,7 +49,7 @@ def table_layout(options: Mapping[str, str], types: Mapping[str, str], where: st
         )
     if clustered:
         for name in clustered:
-            _type_of(name, types, where)
+            _refuse_nested(name, _type_of(name, types, where), where)
         parts.append(f"CLUSTER BY {', '.join(map(quote, clustered))}")
     return " ".join([*parts, f"OPTIONS ({', '.join(settings)})" if settings else ""]).strip()
 
@@ -81,7 +82,7 @@ def layout_of(table: Table) -> str:
 
 def types_of(table: Table) -> dict[str, str]:
     """Column -> type, in order."""
-    return {decoded(field.name): sql_type(field.field_type) for field in table.schema}
+    return {decoded(field.name): sql_type(field) for field in table.schema}
 
 
 def _partition(column: str, kind: str, options: Mapping[str, str], where: str) -> str:
@@ -116,6 +117,15 @@ def _type_of(column: str, types: Mapping[str, str], where: str) -> str:
             mend=f"Name one of {', '.join(types)}.",
         )
     return types[column]
+
+
+def _refuse_nested(column: str, kind: str, where: str) -> None:
+    if parsed(kind).nested:
+        raise DeclarationError(
+            f"{column!r} is {kind}: a table cannot be clustered by it.",
+            where=where,
+            mend="Name a column of one value per row, or select the field as a column of its own.",
+        )
 
 
 def _number(text: str, where: str) -> int:

@@ -13,7 +13,8 @@ from mlops_assets.errors import DataError
 from mlops_assets.platforms.dialect_bigquery import encoded
 from mlops_assets.platforms.gcp.bigquery import BigQuery
 from mlops_assets.platforms.gcp.bigquery_layout import layout_of, types_of
-from mlops_assets.platforms.gcp.bigquery_sql import beside, logical_type, quote, quote_relation
+from mlops_assets.platforms.gcp.bigquery_sql import beside, quote, quote_relation
+from mlops_assets.platforms.gcp.bigquery_types import logical_type, parsed, schema_field
 from mlops_assets.platforms.gcp.client import retry, speaking
 from mlops_assets.platforms.sql import split_relation
 
@@ -73,9 +74,9 @@ class Relations:
 
     def new(self, relation: str, types: Mapping[str, str], *, passing: bool = False) -> Table:
         """A table that is to be made; `passing`: one that expires should it be left behind."""
-        from google.cloud.bigquery import SchemaField, Table
+        from google.cloud.bigquery import Table
 
-        schema = [SchemaField(encoded(name), kind) for name, kind in types.items()]
+        schema = [schema_field(encoded(name), kind) for name, kind in types.items()]
         table = Table(self.reference(relation), schema=schema)
         if passing:
             table.expires = datetime.now(UTC) + _KEPT
@@ -117,16 +118,17 @@ class Relations:
             self._retype(relation, {**wider, **added}, label)
 
     def _add(self, table: Table, types: Mapping[str, str]) -> None:
-        from google.cloud.bigquery import SchemaField
-
-        fields = [SchemaField(encoded(name), kind) for name, kind in types.items()]
+        fields = [schema_field(encoded(name), kind) for name, kind in types.items()]
         table.schema = [*table.schema, *fields]
         with speaking(str(table.reference)):
             self._bigquery.client.update_table(table, ["schema"], retry=retry())
 
     def _retype(self, relation: str, types: Mapping[str, str], label: str) -> None:
         """Write a table anew with these types, for exactly its columns, in one statement."""
-        values = ", ".join(f"CAST({quote(name)} AS {kind}) AS {quote(name)}" for name, kind in types.items())
+        values = ", ".join(
+            quote(name) if parsed(kind).nested else f"CAST({quote(name)} AS {kind}) AS {quote(name)}"
+            for name, kind in types.items()
+        )
         name, layout = quote_relation(relation), layout_of(self.known(relation))
         self._bigquery.run(label, f"CREATE OR REPLACE TABLE {name} {layout} AS SELECT {values} FROM {name}")
 
@@ -155,10 +157,12 @@ def common(name: str, present: str, coming: str) -> str:
     """
     if present == coming:
         return present
+    nested = parsed(present).nested or parsed(coming).nested
     for family in (_NUMBERS, _MOMENTS):
         if present in family and coming in family:
             return max(present, coming, key=family.index)
-    if "STRING" in (present, coming):
+    # Neither an ARRAY nor a STRUCT is cast to text.
+    if "STRING" in (present, coming) and not nested:
         return "STRING"
     raise DataError(
         f"The column {name!r} was {present} and is {coming} now: no type holds both.",

@@ -23,8 +23,8 @@ from mlops_assets.platforms.embedded import EmbeddedEngine, exporting
 from mlops_assets.platforms.gcp.bigquery import BigQuery
 from mlops_assets.platforms.gcp.bigquery_ordering import NUMBER, numbered
 from mlops_assets.platforms.gcp.bigquery_relations import Relations
-from mlops_assets.platforms.gcp.bigquery_sql import sql_type
 from mlops_assets.platforms.gcp.bigquery_staging import Staging
+from mlops_assets.platforms.gcp.bigquery_types import STRUCT, Shape, shape_of
 from mlops_assets.platforms.sql import literal, quote
 
 if TYPE_CHECKING:
@@ -115,10 +115,25 @@ def _select(passing: Passing, paths: list[Path]) -> str:
     """The parts' rows in the types that DuckDB has for BigQuery's, in order."""
     values = []
     for field in passing.table.schema:
-        kind = _DUCKDB.get(sql_type(field.field_type))
         if field.name != NUMBER:
-            value = f"CAST({quote(field.name)} AS {kind})" if kind else quote(field.name)
+            value = _value(quote(field.name), shape_of(field))
             values.append(f"{value} AS {quote(decoded(field.name))}")
     files = ", ".join(literal(str(path)) for path in paths)
     order = f" ORDER BY {quote(NUMBER)}" if passing.ordered else ""
     return f"SELECT {', '.join(values)} FROM read_parquet([{files}]){order}"
+
+
+def _value(said: str, shape: Shape, depth: int = 0) -> str:
+    """A value of a part in DuckDB's type for it, the fields of a STRUCT under the names that we gave them."""
+    if shape.repeated:
+        item = f"item_{depth}"
+        made = _value(item, shape.element, depth + 1)
+        return said if made == item else f"list_transform({said}, lambda {item}: {made})"
+    if shape.scalar == STRUCT:
+        fields = (
+            f"{quote(decoded(name))} := {_value(f'{said}.{quote(name)}', kind, depth)}"
+            for name, kind in shape.fields
+        )
+        return f"CASE WHEN {said} IS NOT NULL THEN struct_pack({', '.join(fields)}) END"
+    kind = _DUCKDB.get(shape.scalar)
+    return f"CAST({said} AS {kind})" if kind else said

@@ -1,4 +1,4 @@
-"""BigQuery's own spelling: names, literals, types, names of staging relations."""
+"""BigQuery's own spelling: names, literals, parameters, names of staging relations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlops_assets.artifacts.values import LogicalType
 from mlops_assets.platforms import sql
 from mlops_assets.platforms.dialect_bigquery import encoded
+from mlops_assets.platforms.gcp.bigquery_types import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,18 +25,6 @@ STORED: Mapping[str, str] = {
 }
 """Logical type -> column type. A timestamp here has no zone, as DATETIME has none."""
 
-# The API's names of types, by those of SQL.
-_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
-_LOGICAL: Mapping[str, LogicalType] = {
-    "INT64": "int",
-    "FLOAT64": "float",
-    "NUMERIC": "float",
-    "BIGNUMERIC": "float",
-    "BOOL": "bool",
-    "DATETIME": "timestamp",
-    "TIMESTAMP": "timestamp",
-    "DATE": "date",
-}
 _CATALOGUE = re.compile(r"`information_schema`\.`(\w+)`", re.IGNORECASE)
 
 
@@ -63,31 +51,6 @@ def transpiled(select: str, location: str) -> str:
     """A statement in DuckDB's dialect; the catalogue is the location's."""
     written = sql.transpile(select, DIALECT)
     return _CATALOGUE.sub(lambda m: f"`region-{location.lower()}`.INFORMATION_SCHEMA.{m[1].upper()}", written)
-
-
-def sql_type(kind: str) -> str:
-    """The type as SQL spells it, from the API's spelling."""
-    return _LEGACY.get(kind, kind)
-
-
-def logical_type(kind: str) -> LogicalType:
-    """The logical type of a column type; what has none of its own is a string."""
-    return _LOGICAL.get(sql_type(kind), "string")
-
-
-def arrow_type(kind: str) -> pa.DataType:
-    """The Arrow type that holds a column type."""
-    import pyarrow as pa
-
-    return {
-        "INT64": pa.int64(),
-        "FLOAT64": pa.float64(),
-        "BOOL": pa.bool_(),
-        "DATE": pa.date32(),
-        "DATETIME": pa.timestamp("us"),
-        "TIMESTAMP": pa.timestamp("us", "UTC"),
-        "NUMERIC": pa.decimal128(38, 9),
-    }.get(sql_type(kind), pa.string())
 
 
 def logical_schema(columns: Mapping[str, str]) -> pa.Schema:

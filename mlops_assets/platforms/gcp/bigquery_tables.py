@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mlops_assets.artifacts import TableRef
+from mlops_assets.errors import DataError
 from mlops_assets.platforms.dialect_bigquery import decoded
 from mlops_assets.platforms.gcp.bigquery import BigQuery
 from mlops_assets.platforms.gcp.bigquery_layout import layout_of, limit_of, table_layout, types_of
 from mlops_assets.platforms.gcp.bigquery_relations import Relations, columns_of
-from mlops_assets.platforms.gcp.bigquery_sql import quote, quote_relation, sql_type, transpiled
+from mlops_assets.platforms.gcp.bigquery_sql import quote, quote_relation, transpiled
+from mlops_assets.platforms.gcp.bigquery_types import parsed, sql_type
 from mlops_assets.platforms.ports import TableBuild
 
 _LAYOUT = ("partition_by", "cluster_by")
@@ -98,7 +100,7 @@ class TableWork:
         if not any(options.get(name) for name in _LAYOUT):
             return ""
         found = self._bigquery.run(self._label, f"SELECT * FROM ({self._select}) LIMIT 0")
-        types = {decoded(field.name): sql_type(field.field_type) for field in found.schema}
+        types = {decoded(field.name): sql_type(field) for field in found.schema}
         return table_layout(options, types, relation)
 
 
@@ -122,6 +124,7 @@ def merge(
         sql = f"CREATE OR REPLACE TABLE {quote_relation(staging)} AS {select}"
         bigquery.run(label, sql, estimate=True, limit=limit)
         coming = types_of(relations.known(staging))
+        refuse_nested(coming, key, relation)
         relations.widen(relation, coming, label)
         present = types_of(relations.known(relation))
         names = ", ".join(quote(name) for name in coming)
@@ -145,6 +148,21 @@ def merge(
         )
     finally:
         relations.drop(staging)
+
+
+def refuse_nested(types: Mapping[str, str], key: Sequence[str], where: str) -> None:
+    """Nothing where every column of the key is of single values.
+
+    Raises:
+        DataError: for one that is an ARRAY or a STRUCT, which BigQuery compares with nothing.
+    """
+    for name in key:
+        if parsed(types[name]).nested:
+            raise DataError(
+                f"The column {name!r} is {types[name]}: rows cannot be told apart by it in BigQuery.",
+                where=where,
+                mend="Name columns of one value per row as the key.",
+            )
 
 
 def reference(relations: Relations, relation: str) -> TableRef:

@@ -21,7 +21,7 @@ from mlops_assets.platforms.gcp.bigquery_relations import Relations, columns_of
 from mlops_assets.platforms.gcp.bigquery_results import Results
 from mlops_assets.platforms.gcp.bigquery_sql import DIALECT, quote, quote_relation, transpiled
 from mlops_assets.platforms.gcp.bigquery_staging import Staging
-from mlops_assets.platforms.gcp.bigquery_tables import TableWork, merge, reference
+from mlops_assets.platforms.gcp.bigquery_tables import TableWork, merge, reference, refuse_nested
 from mlops_assets.platforms.gcp.bigquery_write import NUMBER, column_type, staged_batches
 from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild
 
@@ -107,6 +107,7 @@ class BigQueryWarehouse:
             )
         label = f"write {relation}"
         types = {field.name: column_type(field.type, field.name) for field in batches.schema}
+        refuse_nested(types, unique_key, relation)
         staging = self._relations.beside(relation)
         with self._staging.folder("writes") as folder:
             schema, stream = staged_batches(batches, numbered=bool(unique_key))
@@ -160,7 +161,7 @@ class BigQueryWarehouse:
         values = {f"p{number}": value for number, value in enumerate(parameters, start=1)}
         found = self._bigquery.run("query", transpiled(select, self._bigquery.location), values)
         names = [decoded(field.name) for field in found.schema]
-        return [dict(zip(names, row.values(), strict=True)) for row in found]
+        return [dict(zip(names, map(_named, row.values()), strict=True)) for row in found]
 
     def export(self, select: str, path_or_uri: ArtifactUri) -> int:
         """Write the rows of a SELECT as one Parquet file, in the order the SELECT says.
@@ -185,3 +186,10 @@ class BigQueryWarehouse:
                 yield from reader
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+def _named(value: Any) -> Any:
+    """A value with the fields of its STRUCTs under the names that we gave them."""
+    if isinstance(value, dict):
+        return {decoded(name): _named(item) for name, item in value.items()}
+    return [_named(item) for item in value] if isinstance(value, list) else value

@@ -24,7 +24,9 @@ _LOGICAL: dict[str, LogicalType] = {
 
 
 def logical_type(kind: str) -> LogicalType:
-    """The logical type of a DuckDB type; what has none of its own is a string."""
+    """The logical type of a DuckDB type; what has none of its own, as nested ones have not, is a string."""
+    if kind.endswith("]"):  # of decimals or timestamps, too
+        return "string"
     if kind.startswith("DECIMAL"):
         return "float"
     if kind.startswith("TIMESTAMP"):

@@ -156,7 +156,8 @@ class DuckDBWarehouse:
         last = ""
         if unique_key:
             keys = ", ".join(quote(key) for key in unique_key)
-            last = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY rowid DESC) = 1"
+            # DuckDB 2.0.0 mixes up the columns of QUALIFY row_number() OVER (… ORDER BY rowid …) = 1.
+            last = f" WHERE rowid IN (SELECT max(rowid) FROM {_STAGED} GROUP BY {keys})"
         staging = f"{relation}__staging_{uuid.uuid4().hex[:8]}"
 
         def work(connection: DuckDBPyConnection) -> TableRef:

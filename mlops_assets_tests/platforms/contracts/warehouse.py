@@ -510,6 +510,14 @@ class WarehouseContract:
         with pytest.raises(DataError, match="'missing'"):
             warehouse.write("m.t", reader({"k": [1]}), unique_key=("missing",))
 
+    @pytest.mark.parametrize("value", [2, 2.5, "text"])
+    def test_a_single_row_is_upserted_whatever_its_last_column(
+        self, warehouse: Warehouse, value: object
+    ) -> None:
+        for _ in range(2):
+            assert warehouse.write("m.t", reader({"k": [None], "v": [value]}), unique_key=("k",)).rows == 1
+        assert rows(warehouse, "v", "m.t") == [(value,)]
+
     def test_a_stream_that_breaks_leaves_the_old_relation(self, warehouse: Warehouse) -> None:
         warehouse.write("m.t", reader({"k": [1]}))
         first = pa.record_batch({"k": [2]})

@@ -154,7 +154,7 @@ class Catalogue:
         return self.table_resource(dataset, table)
 
     def _add_columns(self, dataset: str, table: str, fields: Iterable[Mapping[str, Any]]) -> None:
-        present = {item["name"]: item["type"] for item in self.fields(dataset, table)}
+        present = {item["name"]: item for item in self.fields(dataset, table)}
         wanted = {item["name"]: item for item in fields}
         lost = present.keys() - wanted.keys()
         if lost:
@@ -166,8 +166,8 @@ class Catalogue:
                 self.database.execute(
                     f"ALTER TABLE {quoted(dataset, table)} ADD COLUMN {quoted(name)} {kind}"
                 )
-            elif values.duckdb_type(item) != values.duckdb_type({"type": present[name]}):
-                message = f"Field {name} has changed type from {present[name]} to {item['type']}"
+            elif values.duckdb_type(item) != values.duckdb_type(present[name]):
+                message = f"Field {name} has changed type from {present[name]['type']} to {item['type']}"
                 raise ApiError(400, "invalid", message)
 
     def delete_table(self, dataset: str, table: str) -> None:
@@ -181,7 +181,7 @@ class Catalogue:
     def fields(self, dataset: str, table: str) -> list[dict[str, Any]]:
         """The columns of a relation."""
         found = self.connect().execute(f"SELECT * FROM {quoted(dataset, table)} LIMIT 0").description
-        return [values.field(name, str(kind)) for name, kind, *_ in found or ()]
+        return [values.field(name, kind) for name, kind, *_ in found or ()]
 
     def rows(self, dataset: str, table: str) -> int:
         """How many rows a relation has."""
@@ -220,5 +220,7 @@ class Catalogue:
 
 
 def width(shape: Mapping[str, Any]) -> int:
-    """Bytes that a value of a column is billed as; of texts a usual length."""
+    """Bytes that a value of a column is billed as; of texts a usual length, of an ARRAY one element."""
+    if shape.get("fields"):
+        return sum(map(width, shape["fields"]))
     return {"STRING": 16, "BYTES": 16, "BOOLEAN": 1, "NUMERIC": 16, "BIGNUMERIC": 32}.get(shape["type"], 8)

@@ -1,4 +1,4 @@
-"""Partitioning, clustering and options of CREATE TABLE, as the API shows them."""
+"""Columns, partitioning, clustering and options of CREATE TABLE, as DuckDB and the API take them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,29 @@ def said(tree: exp.Create) -> dict[str, Any]:
         else:
             raise ApiError(501, "notImplemented", f"{item.sql('bigquery')[:80]} is not served.")
     return found
+
+
+def columns(tree: exp.Create) -> str:
+    """The columns that a CREATE TABLE without SELECT lists, in DuckDB's words; of any other none."""
+    if not isinstance(tree.this, exp.Schema) or tree.expression:
+        return ""
+    found = []
+    for item in tree.this.expressions:
+        if not isinstance(item, exp.ColumnDef) or item.args.get("constraints") or item.kind is None:
+            raise ApiError(501, "notImplemented", f"{item.sql('bigquery')[:80]} is not served.")
+        for kind in item.kind.find_all(exp.DataType):
+            if kind.is_type("array") and any(inner.is_type("array") for inner in kind.expressions):
+                raise ApiError(400, "invalidQuery", "Arrays of arrays are not supported")
+        found.append(f"{exp.to_identifier(item.name, quoted=True).sql('duckdb')} {item.kind.sql('duckdb')}")
+    return ", ".join(found)
+
+
+def widen_decimals(tree: exp.Expr) -> None:
+    """Say the digits of NUMERIC and BIGNUMERIC, of which DuckDB's default has fewer."""
+    for kind in tree.find_all(exp.DataType):
+        scale = {exp.DType.DECIMAL: 9, exp.DType.BIGDECIMAL: 18}.get(kind.this)
+        if scale is not None and not kind.expressions:
+            kind.replace(exp.DataType.build(f"DECIMAL(38, {scale})"))
 
 
 def spec(said: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
 
 from mlops_assets_tests.standins.gcp import bigquery_layout as layouts
+from mlops_assets_tests.standins.gcp import bigquery_nested as nested
 from mlops_assets_tests.standins.gcp import bigquery_values as values
 from mlops_assets_tests.standins.gcp.bigquery_catalogue import Catalogue, quoted
 from mlops_assets_tests.standins.gcp.bigquery_names import Names
@@ -70,12 +71,11 @@ class Script:
         if self.is_script:
             return Result(kind="SCRIPT")
         tree = _reading(self._parsed(self._statements[0]))
-        if isinstance(tree, exp.Drop | exp.Alter):
+        if isinstance(tree, exp.Drop | exp.Alter | exp.Create):
             return Result(kind=type(tree).__name__.upper())
         self._names.bind(tree)
         if isinstance(tree, exp.Query):
-            fields = self._described(self._catalogue.connect(), tree.sql("duckdb"))
-            return Result([values.field(*item) for item in fields])
+            return Result(self._described(self._catalogue.connect(), tree.sql("duckdb")))
         return Result(kind=type(tree).__name__.upper())
 
     def run(self) -> Result:
@@ -139,7 +139,7 @@ class Script:
 
     def _select(self, connection: DuckDBPyConnection, sql: str) -> Result:
         found = connection.execute(sql, self._used(sql))
-        fields = [values.field(name, str(kind)) for name, kind, *_ in found.description or ()]
+        fields = [values.field(name, kind) for name, kind, *_ in found.description or ()]
         return Result(fields, found.fetchall())
 
     def _change(self, connection: DuckDBPyConnection, tree: exp.Expr) -> Result:
@@ -182,7 +182,8 @@ class Script:
         return Result(kind="CREATE_SCHEMA")
 
     def _create(self, connection: DuckDBPyConnection, tree: exp.Create) -> Result:
-        if tree.kind not in ("TABLE", "VIEW") or not isinstance(tree.expression, exp.Query):
+        columns = layouts.columns(tree)
+        if tree.kind not in ("TABLE", "VIEW") or not (columns or isinstance(tree.expression, exp.Query)):
             raise ApiError(501, "notImplemented", f"{tree.sql('bigquery')[:80]} is not served.")
         dataset, table = self._names.place(tree.this)
         said = layouts.said(tree)
@@ -203,6 +204,10 @@ class Script:
                 "Cannot replace a table with a different partitioning spec. Instead, DROP the table, and "
                 "then recreate it.",
             )
+        if columns:
+            connection.execute(f"CREATE OR REPLACE TABLE {quoted(dataset, table)} ({columns})")
+            self._catalogue.add(dataset, table, said)
+            return Result(kind="CREATE_TABLE")
         self._names.bind(tree.expression)
         sql = tree.expression.sql("duckdb")
         if kind == "TABLE":
@@ -216,12 +221,9 @@ class Script:
         self, connection: DuckDBPyConnection, dataset: str, table: str, sql: str, said: Mapping[str, Any]
     ) -> None:
         """Make a table of the rows of a SELECT in DuckDB's words, in types that BigQuery has."""
-        fields = self._described(connection, sql)
-        casts = ", ".join(
-            f"CAST({quoted(name)} AS {values.plain(kind)}) AS {quoted(name)}" for name, kind in fields
-        )
+        columns = nested.listing(self._described(connection, sql))
         connection.execute(
-            f"CREATE OR REPLACE TABLE {quoted(dataset, table)} AS SELECT {casts} FROM ({sql})",
+            f"CREATE OR REPLACE TABLE {quoted(dataset, table)} AS SELECT {columns} FROM ({sql})",
             self._used(sql),
         )
         self._catalogue.add(dataset, table, said)
@@ -234,9 +236,9 @@ class Script:
             self.write(self._catalogue.connect(), dataset, table, tree.sql("duckdb"), said)
             self._catalogue.rebind()
 
-    def _described(self, connection: DuckDBPyConnection, sql: str) -> list[tuple[str, str]]:
+    def _described(self, connection: DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
         found = connection.execute(f"SELECT * FROM ({sql}) LIMIT 0", self._used(sql)).description
-        return [(name, str(kind)) for name, kind, *_ in found or ()]
+        return [values.field(name, kind) for name, kind, *_ in found or ()]
 
     def _parsed(self, text: str) -> exp.Expr:
         try:
@@ -248,6 +250,7 @@ class Script:
         )
         if unserved is not None or found.find(exp.FarmFingerprint):
             raise ApiError(501, "notImplemented", "FARM_FINGERPRINT is not served by the stand-in.")
+        layouts.widen_decimals(found)
         return found
 
     def _used(self, sql: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlops_assets_tests.standins.gcp import bigquery_nested as nested
 from mlops_assets_tests.standins.gcp import bigquery_values as values
 from mlops_assets_tests.standins.gcp.bigquery_catalogue import KEPT, Catalogue, quoted
 from mlops_assets_tests.standins.gcp.objects import Objects
@@ -37,13 +38,11 @@ class Transfers:
         files = uploaded or [path for uri in config["sourceUris"] for path in self._found(uri)]
         listed = "[" + ", ".join(f"'{path}'" for path in files) + "]"
         source = _READERS[kind].format(files=listed)
-        fields = config.get("schema", {}).get("fields")
-        columns = "*"
-        if fields:
-            columns = ", ".join(
-                f"CAST({quoted(item['name'])} AS {values.duckdb_type(item)}) AS {quoted(item['name'])}"
-                for item in fields
-            )
+        if kind == "PARQUET":
+            inferred = config.get("parquetOptions", {}).get("enableListInference", False)
+            source = self._parquet(source, files, inferred=inferred)
+        found = self._described(source)
+        columns = nested.loaded(config.get("schema", {}).get("fields") or found, found)
         said = {key: config[key] for key in KEPT if key in config}
         if "destinationEncryptionConfiguration" in config:
             said["encryptionConfiguration"] = config["destinationEncryptionConfiguration"]
@@ -57,6 +56,17 @@ class Transfers:
         size = sum(path.stat().st_size for path in files)
         counted = {"inputFiles": len(files), "inputFileBytes": size, "outputRows": rows, "badRecords": 0}
         return {name: str(value) for name, value in counted.items()}
+
+    def _parquet(self, source: str, files: Sequence[Path], *, inferred: bool) -> str:
+        """The rows of Parquet files, lists as they are or as records."""
+        if inferred:
+            nested.check_elements(self._catalogue.connect(), files)
+            return source
+        return f"(SELECT {nested.as_records(self._described(source))} FROM {source})"
+
+    def _described(self, source: str) -> list[dict[str, Any]]:
+        found = self._catalogue.connect().execute(f"SELECT * FROM {source} LIMIT 0").description
+        return [values.field(name, kind) for name, kind, *_ in found or ()]
 
     def stream(self, dataset: str, table: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Append rows of JSON to a table that is there; the errors, for each of which nothing is appended."""
@@ -98,14 +108,18 @@ class Transfers:
         if kind not in _WRITERS:
             raise ApiError(501, "notImplemented", f"Extracting {kind} is not served by the stand-in.")
         (uri,) = config["destinationUris"]
-        rows = self._catalogue.rows(dataset, name)
+        rows, fields = self._catalogue.rows(dataset, name), self._catalogue.fields(dataset, name)
+        flat = [item["name"] for item in fields if item["mode"] != "REPEATED" and "fields" not in item]
+        if kind == "CSV" and len(flat) < len(fields):
+            field = next(item["name"] for item in fields if item["name"] not in flat)
+            message = f"Operation cannot be performed on a nested schema. Field: {field}"
+            raise ApiError(400, "invalid", message)
         files = max(1, -(-rows // _EXTRACTED)) if "*" in uri else 1
         for number in range(files):
             bucket, _, key = uri.removeprefix("gs://").replace("*", f"{number:012d}").partition("/")
             path = self._objects.scratch()
-            share = (
-                f"SELECT * FROM {quoted(dataset, name)} WHERE rowid % {files} = {number} ORDER BY hash(rowid)"
-            )
+            part = f"WHERE rowid % {files} = {number} ORDER BY hash(rowid)"
+            share = f"SELECT {nested.listing(fields)} FROM {quoted(dataset, name)} {part}"
             self._catalogue.connect().execute(f"COPY ({share}) TO '{path}' (FORMAT {_WRITERS[kind]})")
             self._objects.put(bucket, key, path, {"contentType": "application/octet-stream"}, {})
         return {"destinationUriFileCounts": [str(files)]}

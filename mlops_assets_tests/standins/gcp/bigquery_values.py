@@ -52,43 +52,64 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def duckdb_type(field: Mapping[str, Any]) -> str:
     """The DuckDB type of a field of a schema."""
     kind = field["type"].upper()
-    if kind not in _DUCKDB:
+    if kind in ("RECORD", "STRUCT"):
+        items = ", ".join(f'"{item["name"]}" {duckdb_type(item)}' for item in _inner(field))
+        found = f"STRUCT({items})"
+    elif kind in _DUCKDB:
+        found = _DUCKDB[kind]
+    else:
         raise ApiError(501, "notImplemented", f"Columns of type {kind} are not served by the stand-in.")
-    return _DUCKDB[kind] + ("[]" if field.get("mode") == "REPEATED" else "")
+    return found + ("[]" if field.get("mode") == "REPEATED" else "")
 
 
-def plain(kind: str) -> str:
-    """The type that BigQuery has for one of DuckDB's, in DuckDB's spelling."""
-    if kind.endswith("[]"):
-        return plain(kind[:-2]) + "[]"
-    if kind in _WHOLE:
-        return "BIGINT"
-    if kind == '"NULL"' or kind == "NULL":
-        return "BIGINT"
-    if kind in ("FLOAT", "DOUBLE") or (kind.startswith("DECIMAL") and kind not in _API):
-        return "DOUBLE"
-    return kind
+def _inner(field: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    if not field.get("fields"):
+        raise ApiError(400, "invalid", f"Field {field['name']} is type RECORD but has no schema")
+    return field["fields"]
 
 
-def field(name: str, kind: str) -> dict[str, Any]:
-    """A field of a schema, for a column of a DuckDB type."""
-    kind = plain(kind)
-    if kind.endswith("[]"):
-        return {**field(name, kind[:-2]), "mode": "REPEATED"}
-    api = {"BIGINT": "INTEGER", "DOUBLE": "FLOAT"}.get(kind) or _API.get(kind)
-    if api is None:
-        raise ApiError(501, "notImplemented", f"Results of type {kind} are not served by the stand-in.")
-    return {"name": name, "type": api, "mode": "NULLABLE"}
+def field(name: str, kind: Any) -> dict[str, Any]:
+    """A field of a schema, for a column of a DuckDB type.
+
+    Raises:
+        ApiError: for a list of lists, which BigQuery does not know, and for what is not served.
+    """
+    if kind.id in ("list", "array"):
+        element = field(name, kind.children[0][1])
+        if element["mode"] == "REPEATED":
+            message = "Cannot construct array with element type ARRAY because nested arrays are not supported"
+            raise ApiError(400, "invalidQuery", message)
+        return {**element, "mode": "REPEATED"}
+    if kind.id == "struct":
+        fields = [field(*item) for item in kind.children]
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    return {"name": name, "type": _scalar(str(kind)), "mode": "NULLABLE"}
+
+
+def _scalar(kind: str) -> str:
+    """The API's type for one of DuckDB's."""
+    if kind in _WHOLE or kind in ('"NULL"', "NULL"):
+        return "INTEGER"
+    if kind in _API:
+        return _API[kind]
+    if kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        return "FLOAT"
+    raise ApiError(501, "notImplemented", f"Results of type {kind} are not served by the stand-in.")
 
 
 def cell(value: Any, shape: Mapping[str, Any]) -> Any:
     """A value of a row as the API writes it; times in microseconds, as clients ask for them."""
     if shape.get("mode") == "REPEATED":
         inner = {**shape, "mode": "NULLABLE"}
+        if None in (value or ()):
+            message = f"Array cannot have a null element; error in writing field {shape['name']}"
+            raise ApiError(400, "invalidQuery", message)
         return [{"v": cell(item, inner)} for item in value or ()]
     if value is None:
         return None
     kind = shape["type"]
+    if kind == "RECORD":
+        return {"f": [{"v": cell(value[item["name"]], item)} for item in shape["fields"]]}
     if kind == "TIMESTAMP":
         moment = value.astimezone(UTC)
         span = moment - _EPOCH
