@@ -18,7 +18,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _SHORTEST_SECRET = 6
 
 # Threads that spin for as long as they wait take the cores from whatever else runs on a small machine; those
-# that never do sleep between any two steps of an estimator, which makes fitting a tenth slower.
+# that never do sleep between any two steps of an estimator: fitting 120,000 rows takes three times as long.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000"}
 """How an estimator's threads wait for each other, where the environment says nothing."""
 

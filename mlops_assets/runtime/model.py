@@ -16,6 +16,7 @@ from mlops_assets.errors import ArtifactError, SignatureError
 from mlops_assets.runtime.archive import load_archive
 from mlops_assets.runtime.casting import model_frame, records_table, select
 from mlops_assets.runtime.signature import Signature
+from mlops_assets.runtime.threads import PREDICT, threads_for
 
 MODEL_FILE = "model.skops"
 SIGNATURE_FILE = "model.json"
@@ -108,11 +109,12 @@ class LoadedModel:
 
     def answer(self, frame: pd.DataFrame) -> pa.Table:
         """What `predict` returns, for a frame that is cast already."""
-        columns: list[pa.Array] = [
-            pa.array(_column(self.estimator.predict(frame)), type=prediction_type(self.signature))
-        ]
-        if self.has_probabilities:
-            columns += [pa.array(column) for column in self._probabilities(frame).T]
+        with threads_for(len(frame), PREDICT):
+            columns: list[pa.Array] = [
+                pa.array(_column(self.estimator.predict(frame)), type=prediction_type(self.signature))
+            ]
+            if self.has_probabilities:
+                columns += [pa.array(column) for column in self._probabilities(frame).T]
         return pa.Table.from_arrays(columns, schema=self.answer_schema)
 
     def _probabilities(self, frame: pd.DataFrame) -> np.ndarray:

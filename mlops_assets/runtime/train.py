@@ -20,6 +20,7 @@ from mlops_assets.runtime.model import MODEL_FILE, SIGNATURE_FILE, LoadedModel
 from mlops_assets.runtime.preprocessing import build_pipeline
 from mlops_assets.runtime.program import Progress, Request, main
 from mlops_assets.runtime.signature import Baseline, Delimited, Feature, Signature, Target
+from mlops_assets.runtime.threads import FIT, threads_for
 from mlops_assets.runtime.user_program import train_by_program
 
 PACKAGES = ("scikit-learn", "numpy", "scipy", "skops", "pandas", "pyarrow")
@@ -124,7 +125,8 @@ def _fitted(
     )
     pipeline = build_pipeline(features, arguments.get("preprocessing", {}), estimator)
     try:
-        return pipeline.fit(fit.x, fit.y)
+        with threads_for(len(fit.y), FIT):
+            return pipeline.fit(fit.x, fit.y)
     except (ValueError, TypeError) as error:
         raise JobFailedError(
             f"{arguments['estimator']} could not be fitted: {error}",
