@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     memory_limit: str = Field(
         default="2GB",
         pattern=r"^\d+(MB|GB)$",
-        description="Memory for the embedded warehouse, e.g. `2GB`; for much data it is not this process's.",
+        description="Memory of the embedded warehouse, e.g. `2GB`; much data has a process of its own.",
     )
     threads: int | None = Field(
         default=None, ge=1, description="Threads of the embedded warehouse; default: every core."

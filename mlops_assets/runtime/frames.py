@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from mlops_assets.artifacts.metrics import Task
 from mlops_assets.errors import DataError
-from mlops_assets.runtime.casting import Gathered, model_frame
+from mlops_assets.runtime.casting import Gathered
 from mlops_assets.runtime.cells import cast_column
 from mlops_assets.runtime.model import LoadedModel
 from mlops_assets.runtime.outcomes import Outcomes, outcomes
@@ -57,17 +58,14 @@ def read_frame(
     columns = [*dict.fromkeys([*(feature.name for feature in features), target.name])]
     gathered = Gathered(features, -(-split_rows(folder) // every))
     truths, seen = [], 0
-    for batch in iterate_split(folder, columns):
-        table = pa.Table.from_batches([batch])
-        if every > 1:
-            table = table.take(pa.array(np.arange(-seen % every, batch.num_rows, every)))
-        seen += batch.num_rows
-        present, truth = target_values(table.column(target.name), target, task)
-        gathered.add(table if present.all() else table.filter(pa.array(present)))
+    batches = (pa.Table.from_batches([batch]) for batch in iterate_split(folder, columns))
+    # An empty table first: a split without rows has no batch, but types.
+    for table in chain([split_schema(folder, columns).empty_table()], batches):
+        chosen = table.take(pa.array(np.arange(-seen % every, table.num_rows, every))) if every > 1 else table
+        seen += table.num_rows
+        present, truth = target_values(chosen.column(target.name), target, task)
+        gathered.add(chosen if present.all() else chosen.filter(pa.array(present)))
         truths.append(truth)
-    if not truths:
-        table = split_schema(folder, columns).empty_table()
-        return Frame(model_frame(table, features), target_values(table.column(target.name), target, task)[1])
     return Frame(gathered.frame(), np.concatenate(truths))
 
 

@@ -1,8 +1,8 @@
 """How many threads an estimator gets: every core for many rows, one for few.
 
-Threads that share few rows spend their time waiting for each other. On two cores, two threads that sleep
-while they wait take nine times as long as one to fit 6,000 rows, and twice as long to predict 1,000; where
-others use the cores as well, threads that spin are no better.
+Threads that share few rows spend their time waiting for each other. Where others use the cores, too, two of
+them take twice as long as one to fit 6,000 rows and many times as long to predict 1,000; on two idle cores
+they are hardly faster.
 """
 
 from __future__ import annotations

@@ -36,17 +36,14 @@ def train(request: Request, progress: Progress) -> dict[str, Any]:
     features = tuple(Feature.model_validate(item) for item in arguments["features"])
     target = Feature.model_validate(arguments["target"])
     validation = rows_with_target(request.inputs["validation"], target, arguments["task"])
-    # A user's program gets every row of both; otherwise validation is for a look alone.
-    every = max(1, -(-validation // _MEASURED)) if arguments.get("estimator") else 1
     fit = read_frame(request.inputs["train"], features, target, arguments["task"])
-    check = read_frame(request.inputs["validation"], features, target, arguments["task"], every=every)
     progress.log(
         f"{arguments['model']}: {len(fit.y):,} rows to train on, {validation:,} to validate, "
         f"{len(features)} features, {arguments.get('estimator') or arguments['program']}"
     )
     classes = _classes(fit.y, target) if arguments["task"] == "classification" else None
     with progress.step("fitting"):
-        estimator = _fitted(request, fit, check, features, target)
+        estimator = _fitted(request, fit, features, target)
     signature = Signature(
         model=arguments["model"],
         task=arguments["task"],
@@ -62,8 +59,10 @@ def train(request: Request, progress: Progress) -> dict[str, Any]:
         baseline=_baseline(fit.y, classes),
         libraries={name: _version(name) for name in PACKAGES},
     )
+    every = max(1, -(-validation // _MEASURED))
+    measured = read_frame(request.inputs["validation"], features, target, arguments["task"], every=every)
     rows = {"train": len(fit.y), "validation": validation}
-    return _store(request, progress, LoadedModel(signature, estimator), _sample(check), rows)
+    return _store(request, progress, LoadedModel(signature, estimator), measured, rows)
 
 
 def _store(
@@ -87,12 +86,6 @@ def _store(
     }
 
 
-def _sample(frame: Frame) -> Frame:
-    """Every row, or evenly spaced ones where there are more than `_MEASURED`."""
-    step = -(-len(frame.y) // _MEASURED)
-    return frame if step <= 1 else Frame(frame.x.iloc[::step], frame.y[::step])
-
-
 def _classes(labels: np.ndarray, target: Feature) -> tuple[Any, ...]:
     classes = tuple(np.unique(labels).tolist())
     if len(classes) < 2:
@@ -104,9 +97,7 @@ def _classes(labels: np.ndarray, target: Feature) -> tuple[Any, ...]:
     return classes
 
 
-def _fitted(
-    request: Request, fit: Frame, check: Frame, features: tuple[Feature, ...], target: Feature
-) -> Any:
+def _fitted(request: Request, fit: Frame, features: tuple[Feature, ...], target: Feature) -> Any:
     arguments = request.arguments
     if not len(fit.y):
         raise DataError(
@@ -115,6 +106,7 @@ def _fitted(
             mend="Check the arrivals, the SQL and the split.",
         )
     if arguments.get("estimator") is None:
+        check = read_frame(request.inputs["validation"], features, target, arguments["task"])
         return train_by_program(request, fit, check, target)
     estimator = build_estimator(
         arguments["estimator"],

@@ -16,7 +16,6 @@ import contextlib
 import socket
 import subprocess
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -66,9 +65,10 @@ class LocalWarehouse(DuckDBWarehouse):
 
     def _run(self, operation: str, *arguments: Any, arriving: int = 0) -> Any:
         if arriving + _size(self._database.path) >= self._much:
-            with self._database.gate.there() as free, query() if free else contextlib.nullcontext():
+            with self._database.gate.there() as free:
                 if free:
-                    return WarehouseProcess.of(self._settings).run(operation, *arguments)
+                    with query():
+                        return WarehouseProcess.of(self._settings).run(operation, *arguments)
         return getattr(super(), operation)(*arguments)
 
 
@@ -81,12 +81,12 @@ def _size(path: Path) -> int:
 
 
 class WarehouseProcess:
-    """The process of one root, seen from here. Threads take turns."""
+    """The process of one root, seen from here. The file's gate lets one thread at a time come here."""
 
     _processes: ClassVar[dict[Path, WarehouseProcess]] = {}
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._turn = settings, threading.Lock()
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -112,29 +112,23 @@ class WarehouseProcess:
             Exception: whatever the operation raises.
             StorageError: where the process was ended before it answered.
         """
-        with self._turn:
-            if self.pid is None:
-                self._start()
-            try:
-                assert self._connection is not None
-                self._connection.send((operation, arguments))
-                failed, value = self._connection.recv()
-            except (EOFError, ConnectionError) as error:
-                raise self._ended(operation) from error
-            except BaseException:
-                self._end()
-                raise
+        if self.pid is None:
+            self._start()
+        try:
+            assert self._connection is not None
+            self._connection.send((operation, arguments))
+            failed, value = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._ended(operation) from error
+        except BaseException:
+            self.end()
+            raise
         if failed:
             raise value
         return value
 
-    def end(self) -> None:
-        """End it, once no operation runs."""
-        with self._turn:
-            self._end()
-
     def _start(self) -> None:
-        self._end()
+        self.end()
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
         # Its standard input tells it that we have ended; of a session of its own, it does not hear Ctrl-C.
@@ -147,22 +141,22 @@ class WarehouseProcess:
         )
         theirs.close()
         self._connection = Connection(ours.detach())
-        atexit.register(self._end)
+        atexit.register(self.end)
         self._connection.send(self._settings)
 
     def _ended(self, operation: str) -> StorageError:
         assert self._process is not None
         status = self._process.wait()
-        self._end()
+        self.end()
         return StorageError(
-            f"The warehouse's process ended ({status}) before it answered; nothing was changed.",
+            f"The warehouse's process ended ({status}) before it answered.",
             where=operation,
-            mend="Run again; where memory was short, lower MLOPS_MEMORY_LIMIT.",
+            mend="Run again: no half of it stays. Where memory was short, lower MLOPS_MEMORY_LIMIT.",
         )
 
-    def _end(self) -> None:
-        """End it without waiting for its operation."""
-        atexit.unregister(self._end)
+    def end(self) -> None:
+        """End it without waiting for its operation; what that has not committed is undone."""
+        atexit.unregister(self.end)
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -79,7 +79,6 @@ def test_an_error_comes_back_as_it_was_raised(platform: Platform) -> None:
     with pytest.raises(DataError) as small:
         LocalWarehouse(platform.settings).query("SELECT nothing FROM homes.nowhere")
     assert str(elsewhere.value) == str(small.value)
-    assert vars(elsewhere.value).keys() >= {"what", "where", "mend"}
 
 
 def test_what_is_open_here_keeps_the_file_here(platform: Platform) -> None:
@@ -119,7 +118,7 @@ def test_a_process_that_is_killed_is_reported_and_changes_nothing(platform: Plat
     until(lambda: busy(process(platform).pid))
     os.kill(process(platform).pid or 0, signal.SIGKILL)
     building.join()
-    assert "nothing was changed" in str(failed[0])
+    assert "(-9) before it answered" in str(failed[0])
     assert "MLOPS_MEMORY_LIMIT" in str(failed[0])
     assert platform.warehouse.query("SELECT x FROM homes.t") == [{"x": 1}]
 
