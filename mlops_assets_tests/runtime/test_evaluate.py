@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.inspection import permutation_importance
 from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from mlops_assets.artifacts import digest_file
 from mlops_assets.runtime.card import escaped
+from mlops_assets.runtime.importance import importance
 from mlops_assets.runtime.model import LoadedModel
 from mlops_assets_tests.runtime.jobs import run_program, training, write_split
 
@@ -121,6 +123,26 @@ def test_each_task_has_its_plots(regression: dict[str, Any], classification: dic
 
 def test_the_feature_that_makes_the_target_is_the_most_important(regression: dict[str, Any]) -> None:
     assert report(regression)["importance"][0]["feature"] == "a"
+
+
+@pytest.mark.parametrize("case", ["regression", "classification"])
+def test_importance_is_scikit_learns(case: str, request: pytest.FixtureRequest) -> None:
+    inputs = request.getfixturevalue(case)["inputs"]
+    model = LoadedModel.load(inputs["model"])
+    table = rows(400, 2)
+    frame, truth = model.frame(table), table["p" if case == "regression" else "k"].to_numpy()
+    scoring = "neg_root_mean_squared_error" if case == "regression" else "neg_log_loss"
+    reference = permutation_importance(
+        model.estimator, frame, truth, scoring=scoring, n_repeats=5, random_state=3
+    )
+    labels = truth if case == "regression" else truth.astype(str)
+    found = {item["feature"]: item for item in importance(model, frame, labels, seed=3)}
+    assert list(found) == [item["feature"] for item in sorted(found.values(), key=lambda item: -item["mean"])]
+    for name, mean, std in zip(
+        model.signature.names, reference.importances_mean, reference.importances_std, strict=True
+    ):
+        assert found[name]["mean"] == pytest.approx(mean, rel=1e-9, abs=1e-12)
+        assert found[name]["std"] == pytest.approx(std, rel=1e-6, abs=1e-12)
 
 
 def test_slices_cover_the_rows_and_missing_is_one_of_them(regression: dict[str, Any]) -> None:
