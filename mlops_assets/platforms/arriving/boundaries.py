@@ -60,6 +60,12 @@ class Boundaries:
     widths: NDArray[np.int64]
     reasons: dict[int, str] = field(default_factory=dict)
 
+    @cached_property
+    def is_a_line_each(self) -> bool:
+        """Whether no record holds a line feed but that at its end."""
+        upto = self.newlines[: self.ends.size]
+        return upto.size == self.ends.size and bool((upto == self.ends - 1).all())
+
 
 def quick(data: bytes, grammar: Grammar) -> Boundaries | None:
     """Boundaries by the parity of quotes; None where a quote or a carriage return is out of place."""
@@ -84,8 +90,21 @@ def quick(data: bytes, grammar: Grammar) -> Boundaries | None:
     stops = np.flatnonzero(letters[:used] == stop)
     if quoted:
         stops = stops[(np.searchsorted(quotes, stops) & 1) == 0]
-    widths = np.diff(np.searchsorted(stops, ends), prepend=0) + 1
-    return Boundaries(starts, ends, newlines, used, widths)
+    return Boundaries(starts, ends, newlines, used, _widths(stops, starts, ends, grammar.width))
+
+
+def _widths(
+    stops: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], width: int
+) -> NDArray[np.int64]:
+    """Fields in each record. Where all have `width`, that is seen in their first and last delimiter."""
+    import numpy as np
+
+    gaps = width - 1
+    if gaps and stops.size == ends.size * gaps:
+        of_record = stops.reshape(ends.size, gaps)
+        if ((of_record[:, 0] >= starts) & (of_record[:, -1] < ends)).all():
+            return np.full(ends.size, width)
+    return np.diff(np.searchsorted(stops, ends), prepend=0) + 1
 
 
 def too_long() -> str:

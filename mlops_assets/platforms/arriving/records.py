@@ -47,6 +47,7 @@ class Block:
         ends: offset in `data` behind each record.
         rows, lines: number of each among all records, and the physical line it begins on, both from 1.
         rejected: the others.
+        many_lines: whether a record may span several lines.
     """
 
     data: bytes
@@ -54,6 +55,7 @@ class Block:
     rows: NDArray[np.int64]
     lines: NDArray[np.int64]
     rejected: list[Rejected] = field(default_factory=list)
+    many_lines: bool = False
 
 
 class RecordReader:
@@ -109,7 +111,12 @@ class RecordReader:
 
         rows = self.records + np.cumsum(~blank)
         self.records = int(rows[-1]) if rows.size else self.records
-        lines = self._line + np.searchsorted(found.newlines, found.starts)
+        before = (
+            np.arange(found.ends.size)
+            if found.is_a_line_each
+            else np.searchsorted(found.newlines, found.starts)
+        )
+        lines = self._line + before
         self._line += int(np.searchsorted(found.newlines, found.used))
         keep = ~blank
         keep[list(reasons)] = False
@@ -122,7 +129,8 @@ class RecordReader:
         if not keep.all():
             mask = np.repeat(keep, length)
             good = np.frombuffer(good, np.uint8)[mask].tobytes()
-        return Block(good, np.cumsum(length[keep]), rows[keep], lines[keep], rejected)
+        many_lines = not found.is_a_line_each
+        return Block(good, np.cumsum(length[keep]), rows[keep], lines[keep], rejected, many_lines)
 
     def _overlong(self, start: bytes) -> Block:
         """Leave out a line that is longer than any block, without ever holding it."""

@@ -93,8 +93,7 @@ class TextSource:
         if self._parser is None:
             return []
         count = len(block.rows)
-        many_lines = block.data.count(b"\n") != count
-        fields = self._parser.parse(block.data, many_lines=many_lines, longest=LIMIT)
+        fields = self._parser.parse(block.data, many_lines=block.many_lines, longest=LIMIT)
         if fields and len(fields[0]) != count:
             raise DataError(
                 f"Records {block.rows[0]} to {block.rows[-1]} are read as {len(fields[0])} records.",
