@@ -11,7 +11,7 @@ from mlops_assets.artifacts.metrics import Task
 from mlops_assets.errors import DataError
 from mlops_assets.pipeline.splits import SPLIT, SPLITS, Splitter
 from mlops_assets.pipeline.sql import as_text, column, count, count_where, relation, text
-from mlops_assets.platforms.ports import Warehouse
+from mlops_assets.platforms.ports import TemporaryTable
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -42,11 +42,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts the rows of `staging`, which `splitter.assigned()` was built into."""
+    """Counts the rows of `assigned`, which holds what `splitter.assigned()` selects."""
 
-    warehouse: Warehouse
+    assigned: TemporaryTable
     splitter: Splitter
-    staging: str
     task: Task
 
     def facts(self) -> Facts:
@@ -64,7 +63,8 @@ class Counter:
         if self.task == "classification":
             self._refuse_missing_class(summary)
         entities = {
-            name: int(value) for name, value in self._one(self.splitter.straddling(self.staging)).items()
+            name: int(value)
+            for name, value in self._one(self.splitter.straddling(self.assigned.relation)).items()
         }
         self._refuse_straddling(entities)
         return Facts(rows, left_out, entities, summary, self._nulls())
@@ -164,10 +164,10 @@ class Counter:
             )
 
     def _one(self, select: str) -> dict[str, Any]:
-        return self.warehouse.query(select)[0]
+        return self.assigned.query(select)[0]
 
     def _query(self, select: exp.Select) -> list[dict[str, Any]]:
-        return self.warehouse.query(text(select.from_(relation(self.staging))))
+        return self.assigned.query(text(select.from_(relation(self.assigned.relation))))
 
 
 def _rounded(value: float | None) -> float | None:

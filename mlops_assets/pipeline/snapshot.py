@@ -15,7 +15,7 @@ from mlops_assets.pipeline.names import Names
 from mlops_assets.pipeline.roles import Roles, Source
 from mlops_assets.pipeline.splits import SPLITS, Splitter
 from mlops_assets.pipeline.sql import selected
-from mlops_assets.platforms.ports import ObjectStore, Platform, TableBuild
+from mlops_assets.platforms.ports import ObjectStore, Platform, TemporaryTable
 from mlops_assets.runtime.parquet_file import open_parquet
 
 FORMAT = 1
@@ -39,7 +39,7 @@ class Snapshot:
     def make(self) -> Dataset:
         """Split, count, export, describe and publish; the dataset that is published under this content.
 
-        One staging table holds every row with its split, so that the splits are of one moment whatever is
+        One temporary table holds every row with its split, so that the splits are of one moment whatever is
         loaded meanwhile, and a view is computed once.
 
         Raises:
@@ -47,14 +47,14 @@ class Snapshot:
         """
         self._remove_abandoned()
         staging, draft = self._staging(self._token), self._drafts.join(self._token)
+        files = draft.join("files")
         self._store.write(draft.join("started"), b"")
         try:
-            self._warehouse.build(TableBuild(staging, self._splitter.assigned()))
-            facts = Counter(self._warehouse, self._splitter, staging, self._loaded.spec.training.task).facts()
-            splits = [self._export(staging, draft.join("files"), name, facts) for name in SPLITS]
-            return self._publish(draft.join("files"), splits, facts)
+            with self._warehouse.temporary(staging, self._splitter.assigned()) as assigned:
+                facts = Counter(assigned, self._splitter, self._loaded.spec.training.task).facts()
+                rows = {name: self._export(assigned, files, name, facts) for name in SPLITS}
+            return self._publish(files, [self._split_of(files, name, rows[name]) for name in SPLITS], facts)
         finally:
-            self._warehouse.drop(staging)
             self._store.delete(draft)
 
     def _staging(self, token: str) -> str:
@@ -68,22 +68,26 @@ class Snapshot:
                 self._warehouse.drop(self._staging(token))
                 self._store.delete(self._drafts.join(token))
 
-    def _export(self, staging: str, files: ArtifactUri, name: str, facts: Facts) -> dict[str, Any]:
-        uri, expected = files.join(name, "data.parquet"), facts.rows[name]
+    def _export(self, assigned: TemporaryTable, files: ArtifactUri, name: str, facts: Facts) -> int:
+        uri, expected = _file(files, name), facts.rows[name]
         once = facts.entities["entities"] == sum(facts.rows.values())
-        rows = self._warehouse.export(self._splitter.rows(staging, name, every_entity_once=once), uri)
+        select = self._splitter.rows(assigned.relation, name, every_entity_once=once)
+        rows = assigned.export(select, uri)
         if rows != expected:
             raise DataError(
                 f"{rows:,} rows were exported, but {expected:,} belong to {name}.",
                 where=str(uri),
                 mend="Run the dataset again.",
             )
-        sha256 = self._store.digest(uri)
-        return {"name": name, "file": f"{name}/data.parquet", "rows": rows, "sha256": sha256}
+        return rows
+
+    def _split_of(self, files: ArtifactUri, name: str, rows: int) -> dict[str, Any]:
+        uri = _file(files, name)
+        return {"name": name, "file": files.relative(uri), "rows": rows, "sha256": self._store.digest(uri)}
 
     def _publish(self, files: ArtifactUri, splits: Sequence[Mapping[str, Any]], facts: Facts) -> Dataset:
-        train = files.join("train", "data.parquet")
-        manifest = self._manifest(splits, facts) | {"sample": _first_rows(self._store, train)}
+        sample = _first_rows(self._store, _file(files, "train"))
+        manifest = self._manifest(splits, facts) | {"sample": sample}
         self._store.write(files.join("manifest.json"), _json(manifest))
         uri = self._names.datasets(self._store.root).join(str(manifest["version"]))
         self._store.publish(files, uri)
@@ -117,6 +121,10 @@ class Snapshot:
             "entities": dict(facts.entities),
             "target_summary": list(facts.target),
         }
+
+
+def _file(files: ArtifactUri, split: str) -> ArtifactUri:
+    return files.join(split, "data.parquet")
 
 
 def read_manifest(store: ObjectStore, uri: ArtifactUri) -> dict[str, Any]:

@@ -94,13 +94,13 @@ class Splitter:
         """One row: the number of `entities`, and of those in more than one split, `straddling`."""
         from sqlglot import exp
 
-        least, most = exp.Min(this=column(SPLIT)), exp.Max(this=column(SPLIT))
+        # Numbers are compared in half the time of names.
+        number = exp.Case()
+        for place, name in enumerate(SPLITS):
+            number = number.when(column(SPLIT).eq(exp.convert(name)), exp.convert(place))
+        least, most = exp.Min(this=number), exp.Max(this=number.copy())
         entity = self._entity_of_assigned()
-        entities = (
-            exp.select(entity.as_("entity"), least.neq(most).as_("several"))
-            .from_(relation(assigned))
-            .group_by(entity.copy())
-        )
+        entities = exp.select(least.neq(most).as_("several")).from_(relation(assigned)).group_by(*entity)
         several = count_where(exp.column("several"))
         counts = exp.select(count().as_("entities"), several.as_("straddling"))
         return text(counts.from_(entities.subquery("e")))
@@ -191,18 +191,18 @@ class Splitter:
     def _type(self, name: str) -> str:
         return next(item.type for item in self.columns if item.name == name)
 
-    def _entity_of_assigned(self) -> exp.Expr:
-        """The entity of a row that was assigned: from its key, not from the hash that chose its split."""
+    def _entity_of_assigned(self) -> list[exp.Expr]:
+        """What tells entities of assigned rows apart: the key, not the hash that chose the split."""
         from sqlglot import exp
 
         if self.split.by == "time":
-            return column(ENTITY)
+            return [column(ENTITY)]
         if self.split.key is None:
-            return column(ORDER)
-        unknown = exp.Concat(expressions=[exp.convert("row:"), column(ORDER)])
-        return exp.func(
-            "COALESCE", as_stable_text(column(self.split.key), self._type(self.split.key)), unknown
-        )
+            return [column(ORDER)]
+        kind = self._type(self.split.key)
+        # Only of floats do several values have one text.
+        key = as_stable_text(column(self.split.key), kind) if kind == "float" else column(self.split.key)
+        return [key, exp.Case().when(key.copy().is_(exp.null()), column(ORDER))]
 
     def _has_target(self) -> exp.Expr:
         return _usable({item.name: item for item in self.columns}[self.target])

@@ -7,6 +7,7 @@ every platform's adapter (mlops_assets_tests/platforms/contracts).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -213,6 +214,23 @@ class TableBuild:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
+class TemporaryTable(Protocol):
+    """The rows of one SELECT, computed once and there until a block ends."""
+
+    @property
+    def relation(self) -> str:
+        """What `query` and `export` know it by; nobody else does."""
+        ...
+
+    def query(self, select: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """As `Warehouse.query`; the warehouse's other relations are there, too."""
+        ...
+
+    def export(self, select: str, path_or_uri: ArtifactUri) -> int:
+        """As `Warehouse.export`."""
+        ...
+
+
 class Warehouse(Protocol):
     """SQL where the data lies. SQL arrives in DuckDB's dialect and is transpiled by the adapter."""
 
@@ -238,6 +256,16 @@ class Warehouse(Protocol):
 
         The returned ref has columns and rows (None for a view); `version` is empty: versions are the
         pipeline's.
+        """
+        ...
+
+    def temporary(self, relation: str, select: str) -> AbstractContextManager[TemporaryTable]:
+        """A SELECT's rows for the length of a block.
+
+        Args:
+            relation: a free name, which a warehouse without temporary tables gives it; what a process that
+                dies leaves under it is `drop`ped.
+            select: is run once, when the block begins; in it, ask the temporary table, not the warehouse.
         """
         ...
 

@@ -94,7 +94,7 @@ class Gathered:
         """`rows`: at most, in all tables."""
         self._features, self._first_row, self._rows = features, first_row, 0
         self._parts: dict[str, list[np.ndarray]] = {}
-        # One block, row by row: estimators take it without another copy, and choose rows of it in half the time.
+        # One block, row by row: estimators take it without another copy, and choose rows from it sooner.
         self._block: np.ndarray | None = None
         if all(feature.type != "string" for feature in features):
             self._block = np.empty((rows, len(features)), dtype=np.float64)

@@ -36,8 +36,8 @@ def importance(
 ) -> list[dict[str, Any]]:
     """Features with the mean and standard deviation of what shuffling them costs, the dearest first.
 
-    The numbers are those of `sklearn.inspection.permutation_importance`, which asks the model once per shuffle;
-    here it is asked about many at once, which takes a quarter of the time.
+    The numbers are those of `sklearn.inspection.permutation_importance`, which asks the model once per
+    shuffle; here it is asked about many at once, which takes a third of the time.
 
     Args:
         model: the model.

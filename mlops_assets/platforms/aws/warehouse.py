@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from mlops_assets.platforms.aws.redshift_tables import TableWork
 from mlops_assets.platforms.aws.redshift_write import TableWrite, staged_batches
 from mlops_assets.platforms.costs import Account
 from mlops_assets.platforms.embedded import EmbeddedEngine
-from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild
+from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild, TemporaryTable
 from mlops_assets.platforms.sql import transpile
+from mlops_assets.platforms.temporary import built
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,6 +117,10 @@ class RedshiftWarehouse:
         """
         work = TableWork(build)
         return self._redshift.run(f"build {build.relation}", work.run, done=work.done)
+
+    def temporary(self, relation: str, select: str) -> AbstractContextManager[TemporaryTable]:
+        """A SELECT's rows for the length of a block: a table of that name."""
+        return built(self, relation, select)
 
     def columns(self, relation: str) -> tuple[Column, ...] | None:
         """The relation's columns with logical types, or None where it does not exist."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mlops_assets.artifacts import ArtifactUri, Column, TableRef
@@ -23,7 +23,8 @@ from mlops_assets.platforms.gcp.bigquery_sql import DIALECT, quote, quote_relati
 from mlops_assets.platforms.gcp.bigquery_staging import Staging
 from mlops_assets.platforms.gcp.bigquery_tables import TableWork, merge, reference, refuse_nested
 from mlops_assets.platforms.gcp.bigquery_write import NUMBER, column_type, staged_batches
-from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild
+from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, TableBuild, TemporaryTable
+from mlops_assets.platforms.temporary import built
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,6 +91,10 @@ class BigQueryWarehouse:
         columns are added, types widened before.
         """
         return TableWork(self._bigquery, self._relations, build).run()
+
+    def temporary(self, relation: str, select: str) -> AbstractContextManager[TemporaryTable]:
+        """A SELECT's rows for the length of a block: a table of that name."""
+        return built(self, relation, select)
 
     def columns(self, relation: str) -> tuple[Column, ...] | None:
         """The relation's columns with logical types, or None where it does not exist."""

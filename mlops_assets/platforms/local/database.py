@@ -69,17 +69,23 @@ class Database:
             StorageError: where the file stays taken, the disk is full, or the file is damaged.
             DataError: where the SQL is wrong.
         """
-        import duckdb
-
         with self.gate.here():
             connection = self._open()
             try:
-                with query():
+                with query(), self.explaining():
                     yield connection
-            except duckdb.Error as error:
-                raise explained(error, str(self.path)) from error
             finally:
                 connection.close()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """A block that DuckDB's errors leave as this package's."""
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            raise explained(error, str(self.path)) from error
 
     def transact(self, connection: DuckDBPyConnection, work: Callable[[DuckDBPyConnection], T]) -> T:
         """Run `work` in one transaction, again where another one changed the same rows first."""

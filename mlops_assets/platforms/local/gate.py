@@ -23,6 +23,7 @@ class Gate:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._here, self._there = 0, False
+        self._owner = 0  # the thread whose block is there
 
     @classmethod
     def of(cls, path: Path) -> Gate:
@@ -34,7 +35,7 @@ class Gate:
     def here(self) -> Iterator[None]:
         """A block that opens the file in this process, beside any other such block."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._there)
+            self._wait()
             self._here += 1
         try:
             yield
@@ -47,8 +48,9 @@ class Gate:
     def there(self) -> Iterator[bool]:
         """A block that has the file opened elsewhere; False where it cannot, because it is open here."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._there)
+            self._wait()
             self._there = free = self._here == 0
+            self._owner = threading.get_ident()
         try:
             yield free
         finally:
@@ -56,3 +58,8 @@ class Gate:
                 with self._changed:
                     self._there = False
                     self._changed.notify_all()
+
+    def _wait(self) -> None:
+        if self._there and self._owner == threading.get_ident():
+            raise RuntimeError("this thread has the warehouse in use elsewhere, and would wait for itself")
+        self._changed.wait_for(lambda: not self._there)

@@ -17,7 +17,9 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +28,7 @@ from mlops_assets.artifacts import ArtifactUri, TableRef
 from mlops_assets.errors import StorageError
 from mlops_assets.platforms.costs import query
 from mlops_assets.platforms.local.warehouse import DuckDBWarehouse
-from mlops_assets.platforms.ports import LoadRequest, LoadResult, TableBuild
+from mlops_assets.platforms.ports import LoadRequest, LoadResult, TableBuild, TemporaryTable
 from mlops_assets.runtime.process import end_with_parent
 
 if TYPE_CHECKING:
@@ -63,13 +65,53 @@ class LocalWarehouse(DuckDBWarehouse):
         """As `DuckDBWarehouse.query`."""
         return self._run("query", select, parameters)
 
+    @contextmanager
+    def temporary(self, relation: str, select: str) -> Iterator[TemporaryTable]:
+        """As `DuckDBWarehouse.temporary`."""
+        with self._elsewhere() as process:
+            if process is None:
+                with super().temporary(relation, select) as table:
+                    yield table
+                return
+            name = process.run("begin_temporary", relation, select)
+            try:
+                yield TemporaryTableThere(name, process)
+            finally:
+                if process.pid is not None:
+                    process.run("end_temporary")
+
     def _run(self, operation: str, *arguments: Any, arriving: int = 0) -> Any:
+        with self._elsewhere(arriving) as process:
+            if process is not None:
+                return process.run(operation, *arguments)
+        return getattr(super(), operation)(*arguments)
+
+    @contextmanager
+    def _elsewhere(self, arriving: int = 0) -> Iterator[WarehouseProcess | None]:
+        """A block, one query, that has the file there; None where it has not: little data, or open here."""
         if arriving + _size(self._database.path) >= self._much:
             with self._database.gate.there() as free:
                 if free:
                     with query():
-                        return WarehouseProcess.of(self._settings).run(operation, *arguments)
-        return getattr(super(), operation)(*arguments)
+                        yield WarehouseProcess.of(self._settings)
+                    return
+        yield None
+
+
+@dataclass(frozen=True)
+class TemporaryTableThere:
+    """The one temporary table of a warehouse process."""
+
+    relation: str
+    process: WarehouseProcess
+
+    def query(self, select: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """As `DuckDBWarehouse.query`."""
+        return self.process.run("query_temporary", select, parameters)
+
+    def export(self, select: str, path_or_uri: ArtifactUri) -> int:
+        """As `DuckDBWarehouse.export`."""
+        return self.process.run("export_temporary", select, path_or_uri)
 
 
 def _size(path: Path) -> int:
@@ -167,9 +209,32 @@ class WarehouseProcess:
         self._process = self._connection = None
 
 
+class _Served(DuckDBWarehouse):
+    """The warehouse in its process, with the one temporary table that is there at a time."""
+
+    _block: AbstractContextManager[TemporaryTable] | None = None
+    _table: TemporaryTable
+
+    def begin_temporary(self, relation: str, select: str) -> str:
+        block = self.temporary(relation, select)
+        self._table, self._block = block.__enter__(), block
+        return self._table.relation
+
+    def query_temporary(self, select: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        return self._table.query(select, parameters)
+
+    def export_temporary(self, select: str, path_or_uri: ArtifactUri) -> int:
+        return self._table.export(select, path_or_uri)
+
+    def end_temporary(self) -> None:
+        if self._block is not None:
+            block, self._block = self._block, None
+            block.__exit__(None, None, None)
+
+
 def serve(connection: Connection) -> None:
     """Do what is asked until the connection is closed."""
-    warehouse = DuckDBWarehouse(connection.recv())
+    warehouse = _Served(connection.recv())
     with contextlib.suppress(EOFError):
         while True:
             operation, arguments = connection.recv()

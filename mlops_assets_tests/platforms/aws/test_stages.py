@@ -20,6 +20,7 @@ from mlops_assets.pipeline.profiling import histogram, profile
 from mlops_assets.pipeline.splits import SPLITS, Splitter
 from mlops_assets.platforms.local import build_platform
 from mlops_assets.platforms.ports import Platform, TableBuild, Warehouse
+from mlops_assets.platforms.temporary import BuiltTable
 from mlops_assets.settings import Settings
 from mlops_assets_tests.factories import HOMES_SQL, aws_platform, csv_text, home_rows
 from mlops_assets_tests.pipeline.running import DataStages, metadata
@@ -62,7 +63,7 @@ def split(warehouse: Warehouse, spec: SplitSpec, task: Any) -> tuple[Facts, dict
     target = "y" if task == "regression" else "flag"
     splitter = Splitter(RELATION, columns, spec, target)
     warehouse.build(TableBuild(STAGED, splitter.assigned()))
-    facts = Counter(warehouse, splitter, STAGED, task).facts()
+    facts = Counter(BuiltTable(STAGED, warehouse), splitter, task).facts()
     rows = {
         name: pa.Table.from_batches(list(warehouse.read(splitter.rows(STAGED, name)))).to_pylist()
         for name in SPLITS

@@ -21,7 +21,7 @@ import pytest
 from mlops_assets.artifacts import Column
 from mlops_assets.declaration.schema import SplitSpec
 from mlops_assets.errors import DataError
-from mlops_assets.pipeline.splits import Splitter
+from mlops_assets.pipeline.splits import ORDER, SPLIT, Splitter
 from mlops_assets.platforms.costs import counting
 from mlops_assets.platforms.ports import LedgerEntry, LoadRequest, LoadResult, Platform, TableBuild, Warehouse
 
@@ -422,6 +422,33 @@ class WarehouseContract:
         )
         assert [row["table_name"] for row in tables] == ["t", "u"]
 
+    def test_a_temporary_table_is_computed_once_and_goes_with_its_block(
+        self, platform: Platform, warehouse: Warehouse
+    ) -> None:
+        warehouse.build(TableBuild("m.t", "SELECT i AS a FROM range(1000) AS r(i)"))
+        uri = platform.store.root.join("exports", "few", "data.parquet")
+        with warehouse.temporary("m.few", "SELECT a, random() AS b FROM m.t WHERE a < 10") as few:
+            joined = (
+                f"SELECT t.a, b FROM m.t AS t JOIN {few.relation} AS f ON t.a = f.a WHERE t.a >= ? ORDER BY a"
+            )
+            first = few.query(joined, [7])
+            assert [row["a"] for row in first] == [7, 8, 9]
+            assert few.query(joined, [7]) == first
+            assert few.export(f"SELECT a, b FROM {few.relation} WHERE a >= 7 ORDER BY a", uri) == 3
+        assert pq.read_table(platform.store.local(uri)).to_pylist() == first
+        assert warehouse.columns("m.few") is None
+
+    def test_a_temporary_table_goes_however_its_block_ends(self, warehouse: Warehouse) -> None:
+        with pytest.raises(DataError, match="nothing"), warehouse.temporary("m.few", "SELECT 1 AS a") as few:
+            few.query(f"SELECT nothing FROM {few.relation}")
+        with pytest.raises(DataError, match="nothing"), warehouse.temporary("m.few", "SELECT nothing"):
+            pass
+        with pytest.raises(ZeroDivisionError), warehouse.temporary("m.few", "SELECT 1 AS a"):
+            _ = 1 / 0
+        with warehouse.temporary("m.few", "SELECT 2 AS a") as few:
+            assert few.query(f"SELECT a FROM {few.relation}") == [{"a": 2}]
+        assert warehouse.columns("m.few") is None
+
     # --- splits
 
     def test_the_same_rows_fall_into_the_same_splits_on_every_platform(self, warehouse: Warehouse) -> None:
@@ -460,6 +487,14 @@ class WarehouseContract:
             warehouse.build(TableBuild("m.assigned", splitter.assigned()))
             found = rows(warehouse, "id, _mlops_split, _mlops_order", "m.assigned")
             assert len({name for _, name, _ in found}) == 3
+            (entities,) = warehouse.query(splitter.straddling("m.assigned"))
+            assert entities == {"entities": len({place for *_, place in found}), "straddling": 0}
+            kept = ", ".join(f'"{column.name}"' for column in columns)
+            moved = f"CASE WHEN id % 2 = 0 THEN 'test' ELSE 'train' END AS {SPLIT}"
+            warehouse.build(TableBuild("m.moved", f"SELECT {kept}, {ORDER}, {moved} FROM m.assigned"))
+            (entities,) = warehouse.query(splitter.straddling("m.moved"))
+            both = [{id_ % 2 for id_, _, at in found if at == place} for place in {at for *_, at in found}]
+            assert entities == {"entities": len(both), "straddling": sum(len(one) == 2 for one in both)}
             digests.append(hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16])
         assert digests == ["c84bcf350bcf175c", "ba8cbc0ec1b0080e"]
 

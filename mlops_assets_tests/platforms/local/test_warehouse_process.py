@@ -123,6 +123,30 @@ def test_a_process_that_is_killed_is_reported_and_changes_nothing(platform: Plat
     assert platform.warehouse.query("SELECT x FROM homes.t") == [{"x": 1}]
 
 
+def test_a_process_that_is_killed_takes_its_temporary_table_along(platform: Platform) -> None:
+    platform.warehouse.build(TableBuild("homes.t", "SELECT 1 AS x"))
+    with pytest.raises(StorageError, match="before it answered"):  # noqa: SIM117 - the block is what ends
+        with platform.warehouse.temporary("homes.few", "SELECT x FROM homes.t") as few:
+            os.kill(process(platform).pid or 0, signal.SIGKILL)
+            few.query(f"SELECT x FROM {few.relation}")
+    with platform.warehouse.temporary("homes.few", "SELECT x + 1 AS x FROM homes.t") as few:
+        assert few.query(f"SELECT x FROM {few.relation}") == [{"x": 2}]
+
+
+def test_while_a_temporary_table_is_there_others_wait_and_its_own_thread_is_told(platform: Platform) -> None:
+    platform.warehouse.build(TableBuild("homes.t", "SELECT 1 AS x"))
+    found: list[dict[str, int]] = []
+    asking = threading.Thread(target=lambda: found.extend(platform.warehouse.query("SELECT x FROM homes.t")))
+    with platform.warehouse.temporary("homes.few", "SELECT x + 1 AS x FROM homes.t") as few:
+        asking.start()
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            platform.warehouse.columns("homes.t")
+        assert few.query(f"SELECT x FROM {few.relation}") == [{"x": 2}]
+        assert found == []
+    asking.join()
+    assert found == [{"x": 1}]
+
+
 ORCHESTRATOR = """
 import sys
 from mlops_assets.platforms.local.warehouse_process import LocalWarehouse
