@@ -63,6 +63,12 @@ def dagster_home(settings: Settings) -> Path:
     return home
 
 
+def has_history(settings: Settings) -> bool:
+    """Whether anything may have been run before; errors as `dagster_home`."""
+    is_ours = dagster_home(settings) in (settings.root / "dagster", PACKAGE.parent)
+    return not is_ours or (settings.root / "dagster" / "history").is_dir()
+
+
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """The instance that the UI shows as well."""

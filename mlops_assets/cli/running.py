@@ -56,14 +56,18 @@ def execute(
     state: State, settings: Settings, loaded: LoadedDeclaration, upto: str | None = None
 ) -> tuple[Report, Progress, Platform]:
     """Run the model's job in this process and say what it came to; progress goes to standard error."""
-    from mlops_assets.cli.execution import Execution, quiet
-    from mlops_assets.cli.instance import dagster_instance
-    from mlops_assets.cli.interruption import interruptible
-    from mlops_assets.cli.progress import Progress
-    from mlops_assets.cli.report import report
+    from mlops_assets.cli.instance import dagster_instance, has_history
     from mlops_assets.platforms.binding import build_platform
 
     platform = build_platform(settings)
+    if not has_history(settings) and upto not in _STAGES[: _STAGES.index("candidate")]:
+        # Nothing was ever trained: what training needs is imported beside what running does.
+        platform.trainer.prepare()
+    from mlops_assets.cli.execution import Execution, quiet
+    from mlops_assets.cli.interruption import interruptible
+    from mlops_assets.cli.progress import Progress
+    from mlops_assets.cli.report import report
+
     with quiet(state.verbose) as real_stderr, interruptible():
         progress = Progress(real_stderr(), verbose=state.verbose)
         with dagster_instance(settings) as instance, progress.shown():

@@ -111,9 +111,9 @@ def _median_absolute_error(outcomes: Outcomes) -> Statistic:
 
     def median(weights: np.ndarray) -> np.ndarray:
         reached = np.cumsum(weights[:, order], axis=1)
-        total = reached[:, -1]
-        lower = (reached < np.floor((total + 1) / 2)[:, None]).sum(axis=1)
-        upper = (reached < np.floor(total / 2 + 1)[:, None]).sum(axis=1)
+        total = reached[:, -1:]
+        middle = np.floor(np.hstack([total + 1, total + 2]) / 2)
+        lower, upper = np.transpose([np.searchsorted(*row) for row in zip(reached, middle, strict=True)])
         return (ordered[lower] + ordered[upper]) / 2
 
     return median

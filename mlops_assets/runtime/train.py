@@ -27,7 +27,7 @@ PACKAGES = ("scikit-learn", "numpy", "scipy", "skops", "pandas", "pyarrow")
 _MOST_CATEGORIES = 50
 # Validation metrics tell a person how training went (gates judge the whole test split): their sampling error
 # at this many rows is below a per cent of what they measure.
-_MEASURED = 100_000
+_MEASURED = 50_000
 
 
 def train(request: Request, progress: Progress) -> dict[str, Any]:
