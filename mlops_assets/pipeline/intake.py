@@ -128,6 +128,7 @@ class Intake:
                 and entry.content.endswith(f".{self._reading}")
             ):
                 return Taken(key, False, entry)
+            self._warehouse.prepare(info.size)
             content = f"{self._store.digest(uri)}.{self._reading}"
             if entry and not again and entry.content == content:
                 return Taken(key, False, entry)

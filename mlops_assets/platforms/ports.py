@@ -239,6 +239,10 @@ class Warehouse(Protocol):
         """The dialect spoken here, by its name in sqlglot."""
         ...
 
+    def prepare(self, arriving: int) -> None:
+        """Get ready to load so many bytes; a hint that costs nothing to ignore and nothing to repeat."""
+        ...
+
     def load(self, request: LoadRequest) -> LoadResult:
         """Load one object; loading the same key again leaves exactly the rows of its latest version."""
         ...

@@ -68,6 +68,9 @@ class RedshiftWarehouse:
 
     # --- arrivals -----------------------------------------------------------------------------------------
 
+    def prepare(self, arriving: int) -> None:
+        """Nothing: Redshift is there."""
+
     def load(self, request: LoadRequest) -> LoadResult:
         """Load one object; loading the same key again leaves exactly the rows of its latest version."""
         with self._staging.folder("loads") as folder:

@@ -55,6 +55,9 @@ class BigQueryWarehouse:
 
     # --- arrivals -----------------------------------------------------------------------------------------
 
+    def prepare(self, arriving: int) -> None:
+        """Nothing: BigQuery is there."""
+
     def load(self, request: LoadRequest) -> LoadResult:
         """Load one object; loading the same key again leaves exactly the rows of its latest version."""
         with self._staging.folder("loads") as folder:

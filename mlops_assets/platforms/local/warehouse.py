@@ -52,6 +52,9 @@ class DuckDBWarehouse:
         """`duckdb`."""
         return DIALECT
 
+    def prepare(self, arriving: int) -> None:
+        """Nothing: the file is opened when it is needed."""
+
     def load(self, request: LoadRequest) -> LoadResult:
         """Load one object; loading the same key again leaves exactly the rows of its latest version."""
         return self._database.run(ArrivalLoad(request, self._store.local(request.uri)).run)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import socket
 import subprocess
 import sys
@@ -48,6 +49,13 @@ class LocalWarehouse(DuckDBWarehouse):
         """`much`: bytes in the warehouse from which on operations run elsewhere."""
         super().__init__(settings)
         self._settings, self._much = settings, much
+
+    def prepare(self, arriving: int) -> None:
+        """Start the process where so much would be loaded there."""
+        if self._is_much(arriving):
+            with self._database.gate.there() as free:
+                if free:
+                    WarehouseProcess.of(self._settings).start()
 
     def load(self, request: LoadRequest) -> LoadResult:
         """As `DuckDBWarehouse.load`."""
@@ -89,13 +97,16 @@ class LocalWarehouse(DuckDBWarehouse):
     @contextmanager
     def _elsewhere(self, arriving: int = 0) -> Iterator[WarehouseProcess | None]:
         """A block, one query, that has the file there; None where it has not: little data, or open here."""
-        if arriving + _size(self._database.path) >= self._much:
+        if self._is_much(arriving):
             with self._database.gate.there() as free:
                 if free:
                     with query():
                         yield WarehouseProcess.of(self._settings)
                     return
         yield None
+
+    def _is_much(self, arriving: int) -> bool:
+        return arriving + _size(self._database.path) >= self._much
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,7 @@ class WarehouseProcess:
             Exception: whatever the operation raises.
             StorageError: where the process was ended before it answered.
         """
-        if self.pid is None:
-            self._start()
+        self.start()
         try:
             assert self._connection is not None
             self._connection.send((operation, arguments))
@@ -169,7 +179,10 @@ class WarehouseProcess:
             raise value
         return value
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start it unless it runs; it imports what it needs while the caller goes on."""
+        if self.pid is not None:
+            return
         self.end()
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
@@ -235,6 +248,8 @@ class _Served(DuckDBWarehouse):
 def serve(connection: Connection) -> None:
     """Do what is asked until the connection is closed."""
     warehouse = _Served(connection.recv())
+    for library in ("duckdb", "pyarrow.csv"):
+        importlib.import_module(library)
     with contextlib.suppress(EOFError):
         while True:
             operation, arguments = connection.recv()

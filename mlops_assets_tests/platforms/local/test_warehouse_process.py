@@ -173,3 +173,13 @@ def test_it_ends_with_its_orchestrator_and_the_rows_stay(platform: Platform, sen
 def busy(pid: int | None) -> bool:
     """Whether the process has computed for a while that starting does not take."""
     return pid is not None and psutil.Process(pid).cpu_times().user > 4
+
+
+def test_getting_ready_for_much_starts_the_process_and_for_little_none(platform: Platform) -> None:
+    LocalWarehouse(platform.settings).prepare(1 << 20)
+    assert process(platform).pid is None
+    LocalWarehouse(platform.settings).prepare(64 << 20)
+    ready = process(platform).pid
+    assert ready is not None
+    assert platform.warehouse.query("SELECT 1 AS x") == [{"x": 1}]
+    assert process(platform).pid == ready
