@@ -132,7 +132,7 @@ def test_importance_is_scikit_learns(case: str, request: pytest.FixtureRequest) 
     table = rows(400, 2)
     frame, truth = model.frame(table), table["p" if case == "regression" else "k"].to_numpy()
     scoring = "neg_root_mean_squared_error" if case == "regression" else "neg_log_loss"
-    reference = permutation_importance(
+    reference: Any = permutation_importance(
         model.estimator, frame, truth, scoring=scoring, n_repeats=5, random_state=3
     )
     labels = truth if case == "regression" else truth.astype(str)
