@@ -10,7 +10,7 @@ from mlops_assets.artifacts import Column
 from mlops_assets.artifacts.metrics import Task
 from mlops_assets.errors import DataError
 from mlops_assets.pipeline.splits import SPLIT, SPLITS, Splitter
-from mlops_assets.pipeline.sql import as_text, column, count, count_where, relation, text
+from mlops_assets.pipeline.sql import as_text, column, count, count_where, present, relation, text
 from mlops_assets.platforms.ports import TemporaryTable
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Counter:
             DataError: where rows are missing, a split is too small, a class is missing from train, or an
                 entity is in two splits; with the counts and the mend.
         """
-        left_out = {name: int(value) for name, value in self._one(self.splitter.left_out()).items()}
+        counted = self._one(self.splitter.left_out(self.assigned.relation))
+        left_out = {name: int(value) for name, value in counted.items()}
         rows = self._rows()
         self._refuse_lost(rows, left_out.pop("total") - sum(left_out.values()))
         self._refuse_small(rows, left_out)
@@ -121,9 +122,9 @@ class Counter:
     def _refuse_lost(self, rows: Mapping[str, int], expected: int) -> None:
         if sum(rows.values()) != expected:
             raise DataError(
-                f"{expected:,} rows were to be split, {sum(rows.values()):,} were: the table changed.",
+                f"{expected:,} rows were to be split, {sum(rows.values()):,} were.",
                 where=self.splitter.relation,
-                mend="Run the dataset again.",
+                mend="A defect of mlops_assets: please report it with its dataset.split.",
             )
 
     def _refuse_small(self, rows: Mapping[str, int], left_out: Mapping[str, int]) -> None:
@@ -167,7 +168,8 @@ class Counter:
         return self.assigned.query(select)[0]
 
     def _query(self, select: exp.Select) -> list[dict[str, Any]]:
-        return self.assigned.query(text(select.from_(relation(self.assigned.relation))))
+        rows = select.from_(relation(self.assigned.relation)).where(present(SPLIT))
+        return self.assigned.query(text(rows))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -60,10 +60,13 @@ class Splitter:
     target: str
 
     def assigned(self) -> str:
-        """Every row to keep, with its split and its place in the order; by time, with its entity."""
+        """Every row with its split and its place in the order; by time, with its entity.
+
+        A row that is left out has the split NULL.
+        """
         return text(self._by_hash() if self.split.by == "hash" else self._by_time())
 
-    def left_out(self) -> str:
+    def left_out(self, assigned: str) -> str:
         """One row: `total` rows, those `without_target`, and those that have it but are `without_time`."""
         from sqlglot import exp
 
@@ -73,7 +76,7 @@ class Splitter:
             count_where(condition).as_(name)
             for name, condition in (("without_target", no_target), ("without_time", no_time))
         ]
-        return text(exp.select(count().as_("total"), *counts).from_(relation(self.relation)))
+        return text(exp.select(count().as_("total"), *counts).from_(relation(assigned)))
 
     def rows(self, assigned: str, name: str, *, every_entity_once: bool = False) -> str:
         """The split's rows out of the relation that `assigned()` was built into, in an order of their own.
@@ -100,7 +103,8 @@ class Splitter:
             number = number.when(column(SPLIT).eq(exp.convert(name)), exp.convert(place))
         least, most = exp.Min(this=number), exp.Max(this=number.copy())
         entity = self._entity_of_assigned()
-        entities = exp.select(least.neq(most).as_("several")).from_(relation(assigned)).group_by(*entity)
+        entities = exp.select(least.neq(most).as_("several")).from_(relation(assigned))
+        entities = entities.where(present(SPLIT)).group_by(*entity)
         several = count_where(exp.column("several"))
         counts = exp.select(count().as_("entities"), several.as_("straddling"))
         return text(counts.from_(entities.subquery("e")))
@@ -111,20 +115,19 @@ class Splitter:
         from sqlglot import exp
 
         names = [column(item.name) for item in self.columns]
-        kept = exp.select(*names, self._entity().as_(ENTITY, quoted=True)).from_(relation(self.relation))
-        kept = kept.where(self._has_target())
+        every = exp.select(*names, self._entity().as_(ENTITY, quoted=True)).from_(relation(self.relation))
         salted = exp.Concat(expressions=[exp.convert(f"{self.split.seed}:"), column(ENTITY)])
         order = exp.Substring(this=exp.MD5(this=salted), start=exp.convert(1), length=exp.convert(_DIGITS))
-        placed = exp.select(*_copies(names), order.as_(ORDER, quoted=True)).from_("kept")
+        placed = exp.select(*_copies(names), order.as_(ORDER, quoted=True)).from_("every_row")
         digits = exp.Substring(this=column(ORDER), start=exp.convert(1), length=exp.convert(8))
         validation_from, test_from = (
             exp.convert(f"{min(round(share * 16**8), 16**8 - 1):08x}") for share in self._boundaries()
         )
-        name = _named(digits < validation_from, digits.copy() < test_from)
+        name = _named(exp.not_(self._has_target()), digits < validation_from, digits.copy() < test_from)
         return (
             exp.select(*_copies(names), column(ORDER), name)
             .from_("placed")
-            .with_("kept", as_=kept)
+            .with_("every_row", as_=every)
             .with_("placed", as_=placed)
         )
 
@@ -136,21 +139,25 @@ class Splitter:
         entity = (
             self._entity() if self.split.key else as_text(time.copy(), self._type(self.split.column or ""))
         )
-        kept = exp.select(*names, entity.as_(ENTITY, quoted=True)).from_(relation(self.relation))
-        kept = kept.where(exp.and_(self._has_target(), self._has_time()))
-        last = exp.Window(this=exp.Max(this=time.copy()), partition_by=[column(ENTITY)])
-        at = last if self.split.key else time.copy()
-        placed = exp.select(*_copies(names), column(ENTITY), at.as_(ORDER, quoted=True)).from_("kept")
+        every = exp.select(*names, entity.as_(ENTITY, quoted=True)).from_(relation(self.relation))
+        # NULL for a row that is left out, which says nothing of when its entity was seen last either.
+        usable = exp.and_(self._has_target(), self._has_time())
+        at: exp.Expr = exp.Case().when(usable, time.copy())
+        if self.split.key:
+            last = exp.Window(this=exp.Max(this=at), partition_by=[column(ENTITY)])
+            at = exp.Case().when(usable.copy(), last)
+        placed = exp.select(*_copies(names), column(ENTITY), at.as_(ORDER, quoted=True)).from_("every_row")
         place = exp.column(ORDER, "placed", quoted=True)
         validation_from, test_from = (
             exp.column(f"{RESERVED}{name}_from", "boundaries") for name in SPLITS[1:]
         )
-        name = _named(_before(place, validation_from), _before(place, test_from))
+        left_out = place.copy().is_(exp.null())
+        name = _named(left_out, _before(place, validation_from), _before(place, test_from))
         return (
             exp.select(*_copies(names), column(ENTITY), column(ORDER), name)
             .from_("placed")
             .join("boundaries", join_type="cross")
-            .with_("kept", as_=kept)
+            .with_("every_row", as_=every)
             .with_("placed", as_=placed)
             .with_("moments", as_=_moments())
             .with_("running", as_=_running())
@@ -231,7 +238,8 @@ def _usable(target: Column) -> exp.Expr:
 def _moments() -> exp.Select:
     from sqlglot import exp
 
-    return exp.select(column(ORDER), count().as_("n")).from_("placed").group_by(column(ORDER))
+    moments = exp.select(column(ORDER), count().as_("n")).from_("placed").where(present(ORDER))
+    return moments.group_by(column(ORDER))
 
 
 def _running() -> exp.Select:
@@ -261,13 +269,12 @@ def _before(place: exp.Expr, boundary: exp.Expr) -> exp.Expr:
     return exp.or_(boundary.is_(exp.null()), exp.LT(this=place.copy(), expression=boundary.copy()))
 
 
-def _named(is_train: exp.Expr, is_validation: exp.Expr) -> exp.Expr:
+def _named(left_out: exp.Expr, is_train: exp.Expr, is_validation: exp.Expr) -> exp.Expr:
     from sqlglot import exp
 
     train, validation, test = (exp.convert(name) for name in SPLITS)
-    return (
-        exp.Case().when(is_train, train).when(is_validation, validation).else_(test).as_(SPLIT, quoted=True)
-    )
+    name = exp.Case().when(left_out, exp.null()).when(is_train, train).when(is_validation, validation)
+    return name.else_(test).as_(SPLIT, quoted=True)
 
 
 def _copies(columns: Sequence[exp.Column]) -> list[exp.Column]:

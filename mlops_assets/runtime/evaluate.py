@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -63,13 +64,14 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
             where="test",
             mend="Check the split and the arrivals.",
         )
-    report = _report(model, answered, arguments)
-    progress.metrics("test", {name: item["value"] for name, item in report["metrics"].items()})
     seed = arguments.get("seed", 0)
-    if arguments.get("importance", True):
-        with progress.step("permutation importance"):
-            frame = model.frame(answered.sample)
-            report["importance"] = importance(model, frame, answered.sample_truth, seed=seed)
+    with ThreadPoolExecutor(1) as beside, progress.step("intervals and importance"):
+        measured = beside.submit(_report, model, answered, arguments)
+        costs = []
+        if arguments.get("importance", True):
+            costs = importance(model, model.frame(answered.sample), answered.sample_truth, seed=seed)
+        report = measured.result() | {"importance": costs}
+    progress.metrics("test", {name: item["value"] for name, item in report["metrics"].items()})
     output = request.output
     report["plots"] = write_plots(answered.outcomes, report["importance"], output / "plots", seed=seed)
     _write_json(output / "evaluation.json", report)
@@ -142,7 +144,6 @@ def _report(model: LoadedModel, answered: Answered, arguments: Any) -> dict[str,
         "bootstrap_rows": min(outcomes.rows, MAX_ROWS),
         "confidence": confidence,
         "dataset_version": arguments["dataset_version"],
-        "importance": [],
         "importance_metric": importance_metric(model),
         "confusion": _confusion(outcomes),
     }

@@ -53,6 +53,13 @@ def split_of(rows: list[Row], split: SplitSpec) -> dict[str, list[Row]]:
     return {name: connection.execute(made.rows("m.assigned", name)).fetchall() for name in SPLITS}
 
 
+def counted(rows: list[Row], split: SplitSpec) -> Row:
+    """(total, without target, without time)."""
+    connection, made = warehouse(rows), splitter(split)
+    connection.execute(f"CREATE TABLE m.assigned AS {made.assigned()}")
+    return connection.execute(made.left_out("m.assigned")).fetchall()[0]
+
+
 def rows_strategy(*, target: Any = None) -> st.SearchStrategy[list[Row]]:
     moment = st.integers(0, 12).map(lambda day: START + timedelta(days=day))
     number = st.one_of(st.none(), st.floats(-5, 5, allow_nan=False).map(lambda x: round(x, 1) + 0.0))
@@ -86,6 +93,12 @@ def test_no_entity_is_in_two_splits(rows, split):
             entity = ("key", row[0]) if known else ("time", row[1]) if split is BY_TIME else ("row", row)
             places[entity].add(name)
     assert all(len(names) == 1 for names in places.values())
+
+
+def test_a_row_without_a_target_says_nothing_of_its_entitys_time():
+    rows = [*many(10), (0, START + timedelta(days=9), 1.0, None), (1, None, 1.0, 1.0)]
+    assert split_of(rows, BY_TIME_AND_KEY) == split_of(many(10), BY_TIME_AND_KEY)
+    assert counted(rows, BY_TIME_AND_KEY) == (12, 1, 1)
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,13 +162,12 @@ def test_a_target_that_is_no_number_is_no_target():
     rows = [(n, START, 1.0, value) for n, value in enumerate([1.0, None, float("nan"), float("inf")])]
     parts = split_of(rows, BY_KEY)
     assert [row[3] for part in parts.values() for row in part] == [1.0]
-    counted = warehouse(rows).execute(splitter(BY_KEY).left_out()).fetchall()
-    assert counted == [(4, 3, 0)]
+    assert counted(rows, BY_KEY) == (4, 3, 0)
 
 
 def test_rows_without_a_time_are_counted_apart_from_rows_without_a_target():
     rows = [(1, START, 1.0, 1.0), (2, None, 1.0, 1.0), (3, None, 1.0, None), (4, START, 1.0, None)]
-    assert warehouse(rows).execute(splitter(BY_TIME).left_out()).fetchall() == [(4, 2, 1)]
+    assert counted(rows, BY_TIME) == (4, 2, 1)
 
 
 @pytest.mark.parametrize("split", EVERY)
@@ -163,7 +175,8 @@ def test_straddling_entities_are_seen(split):
     connection = warehouse([])
     connection.execute(
         "CREATE TABLE m.assigned AS SELECT * FROM (VALUES (1, 'a', 'a', 'train'), (1, 'a', 'a', 'test'), "
-        "(2, 'b', 'b', 'test'), (NULL, 'c', 'c', 'test')) AS v(id, _mlops_entity, _mlops_order, _mlops_split)"
+        "(2, 'b', 'b', 'test'), (NULL, 'c', 'c', 'test'), (5, 'd', 'd', NULL)) "
+        "AS v(id, _mlops_entity, _mlops_order, _mlops_split)"
     )
     assert connection.execute(splitter(split).straddling("m.assigned")).fetchall() == [(3, 1)]
 
@@ -172,7 +185,7 @@ def test_straddling_entities_are_seen(split):
 @pytest.mark.parametrize("dialect", ["redshift", "bigquery"])
 def test_the_sql_has_a_form_in_every_warehouse(split, dialect):
     made = splitter(split)
-    for sql in (made.assigned(), made.left_out(), made.rows("m.a", "train"), made.straddling("m.a")):
+    for sql in (made.assigned(), made.left_out("m.a"), made.rows("m.a", "train"), made.straddling("m.a")):
         (text,) = sqlglot.transpile(
             sql, read="duckdb", write=dialect, unsupported_level=sqlglot.ErrorLevel.RAISE
         )
