@@ -67,10 +67,10 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     seed = arguments.get("seed", 0)
     with ThreadPoolExecutor(1) as beside, progress.step("intervals and importance"):
         measured = beside.submit(_report, model, answered, arguments)
-        costs = []
+        costs: list[dict[str, Any]] = []
         if arguments.get("importance", True):
             costs = importance(model, model.frame(answered.sample), answered.sample_truth, seed=seed)
-        report = measured.result() | {"importance": costs}
+        report = {**measured.result(), "importance": costs}
     progress.metrics("test", {name: item["value"] for name, item in report["metrics"].items()})
     output = request.output
     report["plots"] = write_plots(answered.outcomes, report["importance"], output / "plots", seed=seed)
