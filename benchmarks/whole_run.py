@@ -140,7 +140,7 @@ def _ours(file: Path, folder: Path) -> Figure:
 
 def run() -> list[str]:
     """Lines of the report."""
-    small, large = compare(SMALL, 3), compare(LARGE, 3)
+    small, large = compare(SMALL, 7), compare(LARGE, 3)
     growth = large.ours.megabytes / small.ours.megabytes
     heads = ("rows", "s", "script s", "ratio", "promised", "CPU s", "script CPU s")
     heads += ("MB", "script MB", "r2", "script r2")
