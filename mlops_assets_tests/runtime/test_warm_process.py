@@ -90,3 +90,11 @@ def test_it_ends_with_whoever_holds_it(tmp_path: Path) -> None:
     del warm
     gc.collect()
     eventually(lambda: gone(pid))
+
+
+def test_whoever_needs_it_no_more_does_not_wait_for_its_imports(tmp_path: Path) -> None:
+    warm = WarmProcess(job_environment(tmp_path))
+    process = psutil.Process(warm.pid)
+    warm.close()
+    assert not process.is_running()
+    assert warm._process.returncode == -signal.SIGTERM

@@ -128,6 +128,14 @@ def test_where_blocks_end_makes_no_difference(limit: int) -> None:
         check()
 
 
+def test_a_field_too_many_does_not_make_up_for_one_too_few() -> None:
+    assert [(row, why) for row, _, why, _ in read(b"1,2,3\n4\n5,6\n").found] == [
+        (1, "3 field(s) instead of 2"),
+        (2, "1 field(s) instead of 2"),
+        (3, None),
+    ]
+
+
 @settings(max_examples=300, deadline=None)
 @given(TABLES, st.sampled_from(["\n", "\r\n"]))
 def test_well_formed_files_are_read_as_the_csv_module_reads_them(table: list[list[str]], end: str) -> None:
